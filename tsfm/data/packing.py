@@ -1,0 +1,214 @@
+"""Patches, masks and packed sequences: MOIRAI's training recipe as one pure function.
+
+A window becomes a *sample*: some of its variates, cropped to whole patches of one size, part of
+them masked for prediction. Samples are laid one after the other into rows of ``token_budget``
+tokens; the last of a row is cropped to what is left, so that next to nothing is padding.
+Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting Transformers*, §3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from tsfm.data.windows import Window
+from tsfm.errors import ConfigError
+
+_RANGES_BY_BAR: tuple[tuple[pd.Timedelta, tuple[int, int]], ...] = (
+    (pd.Timedelta("1min"), (64, 128)),
+    (pd.Timedelta("15min"), (32, 128)),
+    (pd.Timedelta("1D"), (32, 64)),
+    (pd.Timedelta("8D"), (16, 32)),
+    (pd.Timedelta("80D"), (8, 32)),
+)
+_LONGEST_RANGE = (1, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackingRecipe:
+    """How windows become masked, packed samples.
+
+    Attributes
+    ----------
+    patch_sizes
+        Candidates; one is drawn for each sample.
+    patch_size_rule
+        ``all`` draws from every candidate; ``frequency`` keeps those that suit the bar's duration.
+    token_budget
+        Tokens in a row, hence the most that one sample may have.
+    mask_ratio_min, mask_ratio_max
+        Share of a sample's patches to predict, drawn uniformly.
+    random_mask_share
+        Share of samples whose masked patches are scattered; the others mask a suffix.
+    min_patches
+        Fewest time patches in a sample (at least one is masked, one seen).
+    max_variates
+        Most variates in a sample; wider windows are subsampled.
+    """
+
+    patch_sizes: tuple[int, ...] = (16, 32, 64)
+    patch_size_rule: str = "all"
+    token_budget: int = 512
+    mask_ratio_min: float = 0.1
+    mask_ratio_max: float = 0.2
+    random_mask_share: float = 0.1
+    min_patches: int = 2
+    max_variates: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.patch_sizes or any(size < 1 for size in self.patch_sizes):
+            raise ConfigError(f"patch_sizes={self.patch_sizes}", remedy="give positive sizes")
+        if self.patch_size_rule not in ("all", "frequency"):
+            raise ConfigError(
+                f"patch_size_rule={self.patch_size_rule!r}", remedy="choose all or frequency"
+            )
+        if not 0 < self.mask_ratio_min <= self.mask_ratio_max < 1:
+            raise ConfigError(
+                f"mask ratios {self.mask_ratio_min} to {self.mask_ratio_max} are out of range",
+                remedy="give 0 < mask_ratio_min ≤ mask_ratio_max < 1",
+            )
+        if not 0 <= self.random_mask_share <= 1:
+            raise ConfigError(f"random_mask_share={self.random_mask_share} lies outside 0 … 1")
+        if self.min_patches < 2 or self.token_budget < self.min_patches or self.max_variates < 1:
+            raise ConfigError(
+                f"min_patches={self.min_patches}, token_budget={self.token_budget}, "
+                f"max_variates={self.max_variates} allow no sample",
+                remedy="give 2 ≤ min_patches ≤ token_budget and max_variates ≥ 1",
+            )
+
+
+def patch_size_candidates(freq: str | None, patch_sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes that suit a bar's duration; all of them where none does or ``freq`` is unknown.
+
+    MOIRAI's ranges, but read by duration: a 15-minute bar is not a 1-minute bar.
+    """
+    if freq is None:
+        return patch_sizes
+    start = pd.Timestamp("2001-01-01")
+    duration = start + pd.tseries.frequencies.to_offset(freq) - start
+    if duration <= pd.Timedelta(0):
+        duration = pd.Timedelta("1D")
+    low, high = next((sizes for limit, sizes in _RANGES_BY_BAR if duration < limit), _LONGEST_RANGE)
+    return tuple(size for size in patch_sizes if low <= size <= high) or patch_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A window cut into patches, ``[variate, patch, patch_size]``."""
+
+    values: Float[np.ndarray, "variate patch size"]
+    masked: Bool[np.ndarray, "variate patch"]
+
+    @property
+    def tokens(self) -> int:
+        return int(self.masked.size)
+
+
+def draw_sample(
+    window: Window, room: int, rng: np.random.Generator, recipe: PackingRecipe
+) -> Sample:
+    """Patch size, variates, crop and mask of one sample of at most ``room`` tokens."""
+    fitting = [
+        size
+        for size in (
+            recipe.patch_sizes
+            if recipe.patch_size_rule == "all"
+            else patch_size_candidates(window.freq, recipe.patch_sizes)
+        )
+        if size * recipe.min_patches <= window.length
+    ]
+    if not fitting:
+        raise ConfigError(
+            f"a window of {window.length} bars holds no {recipe.min_patches} patches",
+            where=f"item {window.item_id}, patch sizes {recipe.patch_sizes}",
+            remedy="use smaller patch_sizes or longer windows",
+        )
+    size = int(rng.choice(fitting))
+    longest = window.length // size
+    n_variates = min(window.target.shape[0], recipe.max_variates)
+    n_patches = int(rng.integers(recipe.min_patches, longest + 1))
+    if n_variates * n_patches > room:
+        n_variates, n_patches = _fill(room, n_variates, longest, recipe.min_patches)
+    chosen = np.arange(window.target.shape[0])
+    if n_variates < len(chosen):
+        chosen = np.sort(rng.choice(len(chosen), n_variates, replace=False))
+    start = int(rng.integers(window.length - n_patches * size + 1))
+    values = window.target[chosen, start : start + n_patches * size]
+    return Sample(
+        values=values.reshape(n_variates, n_patches, size),
+        masked=_draw_mask(n_variates, n_patches, rng, recipe),
+    )
+
+
+def pack(
+    windows: Iterator[Window], batch_size: int, rng: np.random.Generator, recipe: PackingRecipe
+) -> dict[str, np.ndarray]:
+    """Fill ``batch_size`` rows of ``token_budget`` tokens with samples.
+
+    Returns
+    -------
+    dict
+        The packed fields, ``[batch, token]`` and for ``target`` and ``observed_mask``
+        ``[batch, token, max_patch]``; ``sample_id`` counts from 1, 0 is padding.
+    """
+    shape = (batch_size, recipe.token_budget)
+    fields: dict[str, np.ndarray] = {
+        "target": np.zeros((*shape, max(recipe.patch_sizes)), np.float32),
+        "observed_mask": np.zeros((*shape, max(recipe.patch_sizes)), bool),
+        "prediction_mask": np.zeros(shape, bool),
+    } | {
+        name: np.zeros(shape, np.int64)
+        for name in ("sample_id", "time_id", "variate_id", "patch_size")
+    }
+    for row in range(batch_size):
+        used, sample_id = 0, 0
+        while recipe.token_budget - used >= recipe.min_patches:
+            sample = draw_sample(next(windows), recipe.token_budget - used, rng, recipe)
+            sample_id += 1
+            _write(fields, row, used, sample, sample_id)
+            used += sample.tokens
+    return fields
+
+
+def _write(
+    fields: dict[str, np.ndarray], row: int, begin: int, sample: Sample, sample_id: int
+) -> None:
+    n_variates, n_patches, size = sample.values.shape
+    tokens = slice(begin, begin + sample.tokens)
+    values = sample.values.reshape(sample.tokens, size)
+    observed = np.isfinite(values)
+    fields["target"][row, tokens, :size] = np.where(observed, values, 0)
+    fields["observed_mask"][row, tokens, :size] = observed
+    fields["prediction_mask"][row, tokens] = sample.masked.reshape(-1)
+    fields["sample_id"][row, tokens] = sample_id
+    fields["time_id"][row, tokens] = np.tile(np.arange(n_patches), n_variates)
+    fields["variate_id"][row, tokens] = np.repeat(np.arange(n_variates), n_patches)
+    fields["patch_size"][row, tokens] = size
+
+
+def _fill(room: int, n_variates: int, longest: int, min_patches: int) -> tuple[int, int]:
+    """The widest sample that leaves at most one token of ``room``, else the fullest one."""
+    shapes = [
+        (variates, min(room // variates, longest))
+        for variates in range(min(n_variates, room // min_patches), 0, -1)
+    ]
+    snug = (shape for shape in shapes if room - shape[0] * shape[1] <= 1)
+    return next(snug, max(shapes, key=lambda shape: shape[0] * shape[1]))
+
+
+def _draw_mask(
+    n_variates: int, n_patches: int, rng: np.random.Generator, recipe: PackingRecipe
+) -> Bool[np.ndarray, "variate patch"]:
+    ratio = rng.uniform(recipe.mask_ratio_min, recipe.mask_ratio_max)
+    count = min(max(1, round(n_patches * ratio)), n_patches - 1)
+    masked = np.zeros((n_variates, n_patches), bool)
+    if rng.random() < recipe.random_mask_share:
+        scattered = np.argsort(rng.random((n_variates, n_patches)), axis=1)[:, :count]
+        np.put_along_axis(masked, scattered, True, axis=1)
+    else:
+        masked[:, n_patches - count :] = True
+    return masked

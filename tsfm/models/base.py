@@ -1,0 +1,407 @@
+"""The contracts between models and everything around them.
+
+A :class:`Forecaster` turns a :class:`Context` into a :class:`Forecast`; a :class:`Trainable` says
+what the one training loop needs of a model. Statistical baselines, foundation models and served
+models all honour the first, so evaluation, plots, serving and promotion are written once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from tsfm.data.windows import Window, WindowSpec
+from tsfm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+QUANTILE_LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+Batch = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What is known when a forecast is made: a batch of pasts, padded to one shape.
+
+    Shorter pasts are padded on the left, missing variates on the right; padding is never observed.
+
+    Attributes
+    ----------
+    past
+        Values up to the forecast origin, ``[batch, time, variate]``; NaN where unobserved.
+    observed
+        True where ``past`` holds a measured value; derived from ``past`` when not given.
+    variates
+        True where a series really has that variate (ragged batches), ``[batch, variate]``.
+    past_covariates
+        Known up to the origin only, ``[batch, time, covariate]``.
+    known_covariates
+        Known over context and horizon, ``[batch, time + horizon, covariate]``.
+    static
+        Attributes of each series.
+    timestamps
+        Of the past, ``datetime64[ns] [batch, time]``; NaT where padded.
+    future_timestamps
+        Of the horizon where the calendar is known, ``datetime64[ns] [batch, horizon]``.
+    freq
+        A pandas frequency alias.
+    seasonality
+        Bars in one season (1: none).
+    seed
+        Drives every random draw that a forecaster makes for this context.
+    """
+
+    past: Float[np.ndarray, "batch time variate"]
+    observed: Bool[np.ndarray, "batch time variate"] = None  # type: ignore[assignment]
+    variates: Bool[np.ndarray, "batch variate"] = None  # type: ignore[assignment]
+    past_covariates: Float[np.ndarray, "batch time covariate"] | None = None
+    known_covariates: Float[np.ndarray, "batch time+horizon covariate"] | None = None
+    static: tuple[Mapping[str, float | str], ...] = ()
+    timestamps: np.ndarray | None = None
+    future_timestamps: np.ndarray | None = None
+    freq: str | None = None
+    seasonality: int = 1
+    item_ids: tuple[str, ...] = ()
+    variate_names: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        past = np.asarray(self.past, dtype=np.float32)
+        if past.ndim != 3:
+            raise DataError(
+                f"past has {past.ndim} dimensions, shape {past.shape}",
+                remedy="give [batch, time, variate]",
+            )
+        if past.shape[1] == 0:
+            raise DataError("past has no time steps", remedy="give at least one observed bar")
+        finite = np.isfinite(past)
+        observed = finite if self.observed is None else np.asarray(self.observed, bool) & finite
+        names = self.variate_names or tuple(f"variate_{k}" for k in range(past.shape[2]))
+        ids = self.item_ids or tuple(str(k) for k in range(past.shape[0]))
+        variates = self.variates
+        if variates is None:
+            variates = np.ones((past.shape[0], past.shape[2]), bool)
+        _expect_shape("observed", observed, past.shape)
+        _expect_shape("variates", variates, (past.shape[0], past.shape[2]))
+        if len(names) != past.shape[2] or len(ids) != past.shape[0]:
+            raise DataError(
+                f"{len(ids)} item ids and {len(names)} variate names for past of shape {past.shape}",
+                remedy="give one id per series and one name per variate",
+            )
+        for name, value in {
+            "past": past,
+            "observed": observed & variates[:, None, :],
+            "variates": variates,
+            "variate_names": names,
+            "item_ids": ids,
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.past.shape[0])
+
+    @property
+    def length(self) -> int:
+        return int(self.past.shape[1])
+
+    @classmethod
+    def from_windows(cls, windows: Sequence[Window], *, horizon: int, seed: int = 0) -> Self:
+        """Pad windows (context only: their last bar is the origin) into one batch.
+
+        ``known_covariates`` and ``future_timestamps`` come from ``Window.future``.
+        """
+        if not windows:
+            raise DataError("no windows to forecast from", remedy="give at least one")
+        time = max(w.target.shape[1] for w in windows)
+        width = max(w.target.shape[0] for w in windows)
+        past = np.full((len(windows), time, width), np.nan, np.float32)
+        variates = np.zeros((len(windows), width), bool)
+        stamps = np.full((len(windows), time), np.datetime64("NaT"), "datetime64[ns]")
+        future = np.full((len(windows), horizon), np.datetime64("NaT"), "datetime64[ns]")
+        for row, window in enumerate(windows):
+            n_variates, length = window.target.shape
+            past[row, time - length :, :n_variates] = window.target.T
+            variates[row, :n_variates] = True
+            if window.timestamps is not None:
+                stamps[row, time - length :] = window.timestamps
+            if window.future_timestamps is not None:
+                future[row] = window.future_timestamps[:horizon]
+        widest = max(windows, key=lambda w: w.target.shape[0])
+        return cls(
+            past=past,
+            variates=variates,
+            past_covariates=_stack([w.past_covariates for w in windows], time),
+            known_covariates=_stack([w.known_covariates for w in windows], time + horizon),
+            static=tuple(w.static for w in windows),
+            timestamps=None if np.isnat(stamps).all() else stamps,
+            future_timestamps=None if np.isnat(future).any() else future,
+            freq=windows[0].freq,
+            seasonality=windows[0].seasonality,
+            item_ids=tuple(w.item_id for w in windows),
+            variate_names=widest.variate_names,
+            seed=seed,
+        )
+
+    def last(self, length: int) -> Context:
+        """Keep the latest ``length`` bars."""
+        if length >= self.length:
+            return self
+        cut = self.length - length
+        known = self.known_covariates
+        return replace(
+            self,
+            past=self.past[:, cut:],
+            observed=self.observed[:, cut:],
+            past_covariates=None if self.past_covariates is None else self.past_covariates[:, cut:],
+            known_covariates=None if known is None else known[:, cut:],
+            timestamps=None if self.timestamps is None else self.timestamps[:, cut:],
+        )
+
+    def rows(self, index: slice | Sequence[int]) -> Context:
+        """A batch of some of the series."""
+        chosen = np.arange(self.batch_size)[index if isinstance(index, slice) else list(index)]
+
+        def take(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            past=self.past[chosen],
+            observed=self.observed[chosen],
+            variates=self.variates[chosen],
+            past_covariates=take(self.past_covariates),
+            known_covariates=take(self.known_covariates),
+            static=tuple(self.static[k] for k in chosen) if self.static else (),
+            timestamps=take(self.timestamps),
+            future_timestamps=take(self.future_timestamps),
+            item_ids=tuple(self.item_ids[k] for k in chosen),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """A probabilistic forecast of every variate over the horizon.
+
+    Attributes
+    ----------
+    quantiles
+        ``[batch, horizon, variate, level]``, non-decreasing along ``level``.
+    mean
+        ``[batch, horizon, variate]``.
+    samples
+        ``[batch, sample, horizon, variate]`` where the model draws them.
+    is_joint
+        True when one sample is one joint path over horizon and variates (energy score is valid).
+    is_degenerate
+        True when a point model repeats its point at every level.
+    """
+
+    quantiles: Float[np.ndarray, "batch horizon variate level"]
+    quantile_levels: tuple[float, ...]
+    mean: Float[np.ndarray, "batch horizon variate"]
+    samples: Float[np.ndarray, "batch sample horizon variate"] | None = None
+    is_joint: bool = False
+    is_degenerate: bool = False
+    item_ids: tuple[str, ...] = ()
+    variate_names: tuple[str, ...] = ()
+    timestamps: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _expect_shape("mean", self.mean, self.quantiles.shape[:-1])
+        if self.quantiles.shape[-1] != len(self.quantile_levels):
+            raise DataError(
+                f"{self.quantiles.shape[-1]} quantiles for levels {self.quantile_levels}",
+                remedy="give one value per level",
+            )
+
+    @property
+    def horizon(self) -> int:
+        return int(self.quantiles.shape[1])
+
+    @property
+    def median(self) -> Float[np.ndarray, "batch horizon variate"]:
+        """The 0.5 quantile, interpolated between neighbours where it was not asked for."""
+        return self.quantile(0.5)
+
+    def quantile(self, level: float) -> Float[np.ndarray, "batch horizon variate"]:
+        """One quantile, linearly interpolated between the levels held."""
+        levels = np.asarray(self.quantile_levels)
+        if not levels[0] <= level <= levels[-1]:
+            raise ConfigError(
+                f"quantile level {level} lies outside {levels[0]} … {levels[-1]}",
+                remedy="ask predict for that level",
+            )
+        upper = int(np.searchsorted(levels, level))
+        if levels[upper] == level:
+            return self.quantiles[..., upper]
+        weight = (level - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
+        return (1 - weight) * self.quantiles[..., upper - 1] + weight * self.quantiles[..., upper]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Long frame: ``item_id, step, timestamp, variate, mean, q0.1 …`` (step counts from 1)."""
+        batch, horizon, width = self.mean.shape
+        ids = self.item_ids or tuple(str(k) for k in range(batch))
+        names = self.variate_names or tuple(f"variate_{k}" for k in range(width))
+        frame = pd.DataFrame(
+            {
+                "item_id": np.repeat(np.asarray(ids, dtype=object), horizon * width),
+                "step": np.tile(np.repeat(np.arange(1, horizon + 1), width), batch),
+                "timestamp": pd.NaT
+                if self.timestamps is None
+                else np.repeat(self.timestamps.reshape(-1), width),
+                "variate": np.tile(np.asarray(names, dtype=object), batch * horizon),
+                "mean": self.mean.reshape(-1),
+            }
+        )
+        for k, level in enumerate(self.quantile_levels):
+            frame[quantile_column(level)] = self.quantiles[..., k].reshape(-1)
+        return frame[~frame["mean"].isna()].reset_index(drop=True)
+
+
+def quantile_column(level: float) -> str:
+    """The column of one quantile in every long frame, e.g. ``q0.1``."""
+    return f"q{level:g}"
+
+
+class Forecaster(ABC):
+    """Anything that forecasts: ``predict``, ``save`` / ``load``, ``info``."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def forecast(
+        self, context: Context, horizon: int, quantile_levels: tuple[float, ...]
+    ) -> Forecast:
+        """Forecast a validated context; implemented by each model, called by :meth:`predict`."""
+
+    @abstractmethod
+    def save(self, directory: str | Path) -> Path:
+        """Write a directory that :func:`tsfm.load_forecaster` reads (JSON and safetensors)."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: str | Path, **config_overrides: Any) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            When the directory is missing, incomplete, damaged or of another model.
+        """
+
+    def info(self) -> dict[str, Any]:
+        """What the model is: at least ``name`` and ``parameters``."""
+        return {"name": self.name, "parameters": 0}
+
+    def predict(
+        self,
+        context: Context | None = None,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = QUANTILE_LEVELS,
+        *,
+        past: np.ndarray | None = None,
+    ) -> Forecast:
+        """Forecast ``horizon`` bars after the context.
+
+        Parameters
+        ----------
+        context
+            A batch; or give ``past`` instead.
+        horizon
+            Bars to forecast, at least 1.
+        quantile_levels
+            Increasing, strictly between 0 and 1.
+        past
+            Short form of a context: ``[time]``, ``[time, variate]`` or ``[batch, time, variate]``.
+
+        Raises
+        ------
+        ConfigError
+            When horizon or levels are out of range, or both or neither input is given.
+        """
+        if (context is None) == (past is None):
+            raise ConfigError("predict takes a context or past=", remedy="give exactly one of them")
+        if context is None:
+            values = np.asarray(past, dtype=np.float32)
+            if values.ndim < 3:
+                values = values.reshape(1, values.shape[0], -1)
+            context = Context(past=values)
+        if horizon is None or int(horizon) != horizon or horizon < 1:
+            raise ConfigError(f"horizon={horizon!r} is not a positive whole number")
+        levels = tuple(float(level) for level in quantile_levels)
+        if not levels or any(b <= a for a, b in zip((0.0, *levels), (*levels, 1.0))):
+            raise ConfigError(
+                f"quantile_levels={levels} are not increasing inside (0, 1)",
+                remedy=f"for example {QUANTILE_LEVELS}",
+            )
+        forecast = self.forecast(context, int(horizon), levels)
+        return replace(
+            forecast,
+            item_ids=context.item_ids,
+            variate_names=context.variate_names,
+            timestamps=_future_timestamps(context, int(horizon)),
+        )
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What the one LightningModule needs of a model (an ``nn.Module``)."""
+
+    @property
+    def window_spec(self) -> WindowSpec:
+        """Which windows the model wants to be trained on."""
+
+    @property
+    def lora_targets(self) -> tuple[str, ...]:
+        """Names (suffixes) of the linear layers that LoRA adapts by default."""
+
+    def collate(
+        self, windows: Iterator[Window], batch_size: int, rng: np.random.Generator
+    ) -> Batch:
+        """Take as many windows as the batch needs from an endless stream."""
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the loss terms and their number, both scalars.
+
+        Sums and counts rather than a mean: accumulation, packing and DDP then give exactly the
+        loss of a single process.
+        """
+
+
+def _expect_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    if values.shape != tuple(shape):
+        raise DataError(f"{name} has shape {values.shape}", remedy=f"give shape {tuple(shape)}")
+
+
+def _stack(values: Sequence[np.ndarray | None], time: int) -> np.ndarray | None:
+    """Right-align ``[covariate, time]`` arrays into ``[batch, time, covariate]``."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    stacked = np.full((len(values), time, max(v.shape[0] for v in present)), np.nan, np.float32)
+    for row, value in enumerate(values):
+        if value is not None:
+            stacked[row, time - value.shape[1] :, : value.shape[0]] = value.T
+    return stacked
+
+
+def _future_timestamps(context: Context, horizon: int) -> np.ndarray | None:
+    if context.future_timestamps is not None and context.future_timestamps.shape[1] >= horizon:
+        return context.future_timestamps[:, :horizon]
+    if context.timestamps is None or context.freq is None:
+        return None
+    last = pd.DatetimeIndex(context.timestamps[:, -1])
+    return np.stack(
+        [pd.date_range(t, periods=horizon + 1, freq=context.freq)[1:].to_numpy() for t in last]
+    ).astype("datetime64[ns]")
