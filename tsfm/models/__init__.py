@@ -1,0 +1,34 @@
+"""Forecasters by name; a model directory's ``config.json`` says which of them wrote it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tsfm.errors import one_of
+
+if TYPE_CHECKING:
+    from tsfm.models.base import Forecaster
+
+BASELINES: dict[str, str] = {
+    "random_walk": "tsfm.models.statistical:RandomWalk",
+    "seasonal_naive": "tsfm.models.statistical:SeasonalNaive",
+    "auto_ets": "tsfm.models.statistical:AutoETS",
+    "garch": "tsfm.models.garch:Garch",
+}
+
+MODELS: dict[str, str] = BASELINES | {"moirai": "tsfm.models.moirai:Moirai"}
+
+
+def model_class(name: str) -> type[Forecaster]:
+    """The class of a model's name.
+
+    Raises
+    ------
+    ConfigError
+        When the name is not one of :data:`MODELS`.
+    """
+    one_of("model", name, MODELS)
+    module, _, attribute = MODELS[name].partition(":")
+    found: type[Forecaster] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,198 @@
+"""The door of every entry point: ``key=value`` words in, a validated config out, errors told well.
+
+Nothing heavy is imported before the config is known to be good.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotenv import load_dotenv
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tsfm.errors import ConfigError, UserError
+
+CONF = Path(__file__).parent / "conf"
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One of the few settings that users change by name.
+
+    Attributes
+    ----------
+    key
+        Where it lives in the config; ``@data`` and ``@model`` choose a file of that group.
+    """
+
+    key: str
+    help: str
+
+
+def compose_config(
+    name: str, schema: type[Config], parameters: Mapping[str, Parameter], words: Sequence[str]
+) -> Config:
+    """Build and check the config of an entry point.
+
+    Parameters
+    ----------
+    name
+        A file of ``experiments/conf``.
+    words
+        ``parameter=value``, and ``overrides="group.key=value …"`` for everything else.
+
+    Raises
+    ------
+    ConfigError
+        When a parameter is unknown, or a value has the wrong type or is not allowed.
+    """
+    given = _read_words(words, parameters)
+    overrides = shlex.split(given.pop("overrides", ""))
+    values: dict[str, str] = {}
+    for parameter, value in given.items():
+        key = parameters[parameter].key
+        if not key.startswith("@"):
+            values[key] = value
+        elif (CONF / key[1:] / f"{value}.yaml").exists():
+            overrides.insert(0, f"{key[1:]}={value}")
+        else:
+            overrides.insert(0, f"{key[1:]}={_fallback(key[1:], parameter, value)}")
+            values[f"{key[1:]}.path"] = value
+    composed = _compose(name, overrides)
+    try:
+        tree = OmegaConf.merge(OmegaConf.structured(schema), composed)
+        for key, value in values.items():
+            OmegaConf.update(tree, key, _typed(tree, key, value), force_add=False)
+        config = OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_told(error), remedy="see --help for the parameters") from error
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, UserError) else ConfigError(str(error)) from error
+    assert isinstance(config, schema)
+    return config
+
+
+def run(
+    name: str,
+    schema: type[Config],
+    parameters: Mapping[str, Parameter],
+    main: Callable[[Config], None],
+    *,
+    title: str,
+) -> None:
+    """Run an entry point as a command.
+
+    Exits with 0, with 2 after a :class:`UserError` (one line on stderr), with 130 after Ctrl-C.
+    """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(_help(name, title, parameters))
+        return
+    load_dotenv(Path.cwd() / ".env")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        main(compose_config(name, schema, parameters, words))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _read_words(words: Sequence[str], parameters: Mapping[str, Parameter]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not of the form parameter=value")
+        if key not in parameters and key != "overrides":
+            raise ConfigError(
+                f"there is no parameter {key!r}",
+                remedy=f"the parameters are {', '.join(parameters)}, and overrides='group.key=value'"
+                " for the rest",
+            )
+        given[key] = value
+    return given
+
+
+def _fallback(group: str, parameter: str, value: str) -> str:
+    """The group file for a value that names none: ``data`` may be a path."""
+    names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+    if group != "data":
+        raise ConfigError(f"{parameter}={value!r} is not known", remedy=f"choose one of: {names}")
+    if not Path(value).expanduser().exists():
+        raise ConfigError(
+            f"data={value!r} is neither a known source nor a path that exists",
+            remedy=f"choose one of {names}, or give a panel, CSV or Parquet file",
+        )
+    return "path"
+
+
+def _compose(name: str, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return compose(name, overrides=overrides)
+        except HydraException as error:
+            raise ConfigError(
+                f"overrides={' '.join(overrides)!r} do not fit: {_told(error)}",
+                remedy="write group.key=value, with keys as in experiments/conf",
+            ) from error
+
+
+def _typed(tree: Any, key: str, value: str) -> Any:
+    """Lists are written with commas; everything else is converted by the schema."""
+    if OmegaConf.is_list(OmegaConf.select(tree, key)):
+        items = [item for item in re.split(r"[,\s]+", value.strip("[]() ")) if item]
+        return [_number(item) for item in items]
+    return value
+
+
+def _number(item: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(item)
+        except ValueError:
+            continue
+    return item
+
+
+def _told(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.partition(":")[2].strip() for line in lines if "full_key" in line), "")
+    return f"{key}: {lines[0]}" if key else lines[0]
+
+
+def _help(name: str, title: str, parameters: Mapping[str, Parameter]) -> str:
+    defaults = _compose(name, [])
+    width = max(map(len, parameters))
+    lines = [title, "", f"mlflow run . -e {name} -P parameter=value …", ""]
+    for parameter, meta in parameters.items():
+        if meta.key.startswith("@"):
+            chosen = OmegaConf.select(defaults, f"{meta.key[1:]}.name")
+        else:
+            chosen = OmegaConf.select(defaults, meta.key)
+        shown = ",".join(map(str, chosen)) if OmegaConf.is_list(chosen) else chosen
+        lines.append(f"  {parameter:<{width}}  {meta.help} [{shown}]")
+    lines.append(f"  {'overrides':<{width}}  anything else, e.g. 'model.d_model=256' (see conf/)")
+    return "\n".join(lines)
+
+
+def _as_interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,104 @@
+"""The configs of the entry points: what each may be told, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tsfm.data.sources import SourceConfig
+from tsfm.errors import ConfigError, one_of
+from tsfm.models import BASELINES
+from tsfm.training.config import TrainerConfig
+
+MODEL_CONFIGS: dict[str, str] = {"moirai": "tsfm.models.moirai_config:MoiraiConfig"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a model is judged at the end of an experiment.
+
+    Attributes
+    ----------
+    windows_per_item
+        Forecast origins per series, evenly spaced over the test period.
+    baselines
+        Judged on the same windows.
+    headline_metric
+        The one that the summary and the comparison with baselines show.
+    """
+
+    windows_per_item: int = 6
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    headline_metric: str = "crps"
+
+    def __post_init__(self) -> None:
+        for baseline in self.baselines:
+            one_of("evaluation.baselines", baseline, BASELINES)
+        if self.windows_per_item < 1:
+            raise ConfigError(f"evaluation.windows_per_item={self.windows_per_item} is less than 1")
+
+
+def check_lengths(context: int, horizon: int) -> None:
+    """Both positive; a context under five horizons is allowed but seldom wise."""
+    if context < 1 or horizon < 1:
+        raise ConfigError(
+            f"context={context}, horizon={horizon}", remedy="give whole numbers of bars, at least 1"
+        )
+
+
+def model_config(tree: Any) -> Any:
+    """The typed config of ``model.name`` from a node of plain values.
+
+    Raises
+    ------
+    ConfigError
+        When the name is unknown, a field does not exist, or a value is not allowed.
+    """
+    values = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else dict(tree)
+    name = values.pop("name", None)  # type: ignore[union-attr]
+    one_of("model", name, MODEL_CONFIGS)
+    module, _, attribute = MODEL_CONFIGS[str(name)].partition(":")
+    schema = OmegaConf.structured(getattr(import_module(module), attribute))
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(schema, values))
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"model: {str(error).splitlines()[0]}",
+            remedy=f"the fields of {name} are {', '.join(map(str, schema))}",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Experiment 1.
+
+    Attributes
+    ----------
+    context, horizon
+        Bars seen and bars forecast when judged; training windows are as long as both together.
+    register_as
+        Name in the model registry; empty registers nothing.
+    resume
+        Id of an interrupted run to go on with.
+    tensorboard
+        Also write TensorBoard event files.
+    """
+
+    context: int = 336
+    horizon: int = 48
+    seed: int = 0
+    register_as: str = "ohlcv"
+    resume: str = ""
+    tensorboard: bool = False
+    data: SourceConfig = field(default_factory=SourceConfig)
+    model: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        check_lengths(self.context, self.horizon)
+        object.__setattr__(self, "model", model_config(self.model))

@@ -1,0 +1,134 @@
+"""Where pretraining panels come from: real bars, simulated bars, both, or the user's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsfm.errors import ConfigError, DataError, one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tsfm.data.panel import Panel
+    from tsfm.data.preparation import Preparation
+
+SOURCES = ("sample", "simulated", "mixed", "path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Which panels to train and judge on.
+
+    Attributes
+    ----------
+    name
+        ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
+        ``mixed``: both; ``path``: a panel, or a CSV / Parquet file of bars.
+    simulated_assets, simulated_bars
+        Size of the simulated market, bars per asset.
+    simulated_weight
+        Share of the windows drawn from it in a mixture.
+    validation_share, test_share
+        Of each panel's time span, at its end.
+    held_out_share
+        Of each panel's symbols: never trained on, judged after the cutoff only.
+    seed
+        Of the simulation and of the choice of held-out symbols.
+    """
+
+    name: str = "mixed"
+    path: str = ""
+    simulated_assets: int = 64
+    simulated_bars: int = 8000
+    simulated_weight: float = 0.8
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    held_out_share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("data", self.name, SOURCES)
+        if (self.name == "path") != bool(self.path):
+            raise ConfigError(f"data={self.name} with path={self.path!r}", remedy="give one of them")
+        if self.simulated_assets < 2 or self.simulated_bars < 100:
+            raise ConfigError(
+                f"a market of {self.simulated_assets} assets × {self.simulated_bars} bars is too small",
+                remedy="give at least 2 assets and 100 bars",
+            )
+        shares = (self.validation_share, self.test_share, self.held_out_share)
+        if any(not 0 < share < 0.5 for share in shares):
+            raise ConfigError(f"shares {shares} lie outside (0, 0.5)")
+        if not 0 < self.simulated_weight < 1:
+            raise ConfigError(f"simulated_weight={self.simulated_weight} lies outside (0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Panels with their sampling weights, and the preparation that made them."""
+
+    panels: tuple[Panel, ...]
+    weights: tuple[float, ...]
+    preparation: Preparation
+
+
+def load_source(config: SourceConfig) -> Source:
+    """Make or open the panels of a source.
+
+    Raises
+    ------
+    DataError
+        When a file is missing, unreadable or holds no valid bars.
+    """
+    from tsfm.data.ohlcv.preparation import BarPreparation
+
+    preparation = BarPreparation()
+    if config.name == "path":
+        return Source(panels=(_read(Path(config.path)),), weights=(1.0,), preparation=preparation)
+    panels, weights = [], []
+    if config.name in ("simulated", "mixed"):
+        from tsfm.data.ohlcv.simulator import MarketConfig, simulate_panel
+
+        market = MarketConfig(
+            n_assets=config.simulated_assets, n_bars=config.simulated_bars, seed=config.seed
+        )
+        panels.append(simulate_panel(market, preparation))
+        weights.append(config.simulated_weight)
+    if config.name in ("sample", "mixed"):
+        from tsfm.data.ohlcv.sample import sample_panel
+
+        panels.append(sample_panel(preparation))
+        weights.append(1 - config.simulated_weight)
+    return Source(panels=tuple(panels), weights=tuple(weights), preparation=preparation)
+
+
+def _read(path: Path) -> Panel:
+    """A panel as it is; a CSV or Parquet file as bars."""
+    from tsfm.data.ohlcv.preparation import BarPreparation
+    from tsfm.data.panel import Panel
+
+    if path.suffix.lower() in (".csv", ".parquet"):
+        return BarPreparation().panel(read_frame(path), name=path.stem)
+    return Panel.open(path)
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file as a frame, its ``timestamp`` column parsed.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read, or no timestamps can be made of its ``timestamp`` column.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+        if "timestamp" in frame:
+            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the file cannot be read: {error}", where=str(path), remedy="give CSV or Parquet"
+        ) from error
+    return frame

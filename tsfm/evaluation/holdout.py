@@ -1,0 +1,104 @@
+"""What is kept from training: the end of time, and some of the symbols.
+
+Held-out symbols are judged after the cutoff only: before it they share the market's moves with the
+symbols trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tsfm.data.panel import Panel
+from tsfm.data.splits import split_by_item, split_by_time
+from tsfm.errors import DataError
+from tsfm.evaluation.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """One panel, divided.
+
+    Attributes
+    ----------
+    tasks
+        Frozen questions on the test period, with the panel each is asked of: ``<panel>/time`` for
+        symbols trained on, ``<panel>/symbols`` for the others.
+    validation_task
+        The same kind of question on the validation period, for watching training.
+    """
+
+    train: Panel
+    validation: Panel
+    validation_task: tuple[Task, Panel]
+    tasks: tuple[tuple[Task, Panel], ...]
+
+
+def hold_out(
+    panel: Panel,
+    *,
+    context: int,
+    horizon: int,
+    windows_per_item: int,
+    validation_share: float,
+    test_share: float,
+    held_out_share: float,
+    seed: int,
+) -> HoldOut:
+    """Divide a panel by time (with an embargo of one horizon) and by item.
+
+    Raises
+    ------
+    DataError
+        When a period is too short for a single window.
+    """
+    validation_start, test_start = _cutoffs(panel, validation_share, test_share)
+    known, unknown = split_by_item(panel, held_out=held_out_share, seed=seed)
+    split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
+    unknown_test = split_by_time(
+        unknown, validation=validation_start, test=test_start, embargo=horizon
+    ).test
+
+    def task(kind: str, view: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
+        question = Task(
+            name=f"{panel.info.name}/{kind}",
+            panel_fingerprint=view.fingerprint,
+            targets=panel.info.variates,
+            context=context,
+            horizon=horizon,
+            first_origin=first_origin,
+            max_windows=windows_per_item,
+            seasonality=panel.info.seasonality,
+        )
+        if not question.windows(view):
+            raise DataError(
+                f"no window of {context} + {horizon} bars fits after {first_origin}",
+                where=f"panel {panel.info.name}, {kind}",
+                remedy="shorten context or horizon, or give a larger share to the test period",
+            )
+        return question, view
+
+    return HoldOut(
+        train=split.train,
+        validation=split.validation,
+        validation_task=task("validation", split.validation, validation_start),
+        tasks=(task("time", split.test, test_start), task("symbols", unknown_test, test_start)),
+    )
+
+
+def _cutoffs(
+    panel: Panel, validation_share: float, test_share: float
+) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Where validation and test begin: quantiles of all the panel's bars in time."""
+    stamps = [panel.timestamps(item) for item in range(len(panel))]
+    if any(stamp is None for stamp in stamps):
+        raise DataError(
+            "the series have no timestamps", where=f"panel {panel.info.name}",
+            remedy="build the panel with start and freq, or with explicit timestamps",
+        )  # fmt: skip
+    pooled = np.sort(np.concatenate([stamp for stamp in stamps if stamp is not None]))
+    shares = (1 - validation_share - test_share, 1 - test_share)
+    validation, test = (pd.Timestamp(pooled[int(share * len(pooled))]) for share in shares)
+    return validation, test

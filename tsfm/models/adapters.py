@@ -1,0 +1,76 @@
+"""LoRA: low-rank adapters on a model's own choice of linear layers (Hu et al. 2021), by peft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from tsfm.errors import ConfigError
+from tsfm.models.base import Forecaster, Trainable
+
+
+def enable_lora(
+    model: Forecaster, *, rank: int = 8, alpha: float = 16.0, targets: Sequence[str] | None = None
+) -> Forecaster:
+    """Freeze ``model`` and add trainable adapters of rank ``rank`` to its target layers, in place.
+
+    Parameters
+    ----------
+    rank
+        Capped per layer below its full rank.
+    alpha
+        The adapters' output is scaled by ``alpha / rank``.
+    targets
+        Suffixes of linear layers' names; the model's ``lora_targets`` by default.
+
+    Raises
+    ------
+    ConfigError
+        When the model has no weights, or no linear layer matches.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    if not isinstance(model, Trainable) or not isinstance(model, torch.nn.Module):
+        raise ConfigError(f"model {model.name!r} has no weights to adapt")
+    if rank < 1 or alpha <= 0:
+        raise ConfigError(f"rank={rank}, alpha={alpha}", remedy="give a positive rank and alpha")
+    suffixes = tuple(targets or model.lora_targets)
+    linear = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and name.endswith(suffixes)
+    }
+    if not linear:
+        raise ConfigError(
+            f"no linear layer matches {', '.join(suffixes)}",
+            remedy="choose suffixes of: "
+            + ", ".join(n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)),
+        )
+    full_rank = {n: min(layer.in_features, layer.out_features) for n, layer in linear.items()}
+    capped = {name: full - 1 for name, full in full_rank.items() if rank >= full > 1}
+    inject_adapter_in_model(
+        LoraConfig(
+            r=rank,
+            lora_alpha=cast(int, alpha),
+            target_modules=list(linear),
+            rank_pattern=capped,
+            alpha_pattern={name: alpha * low / rank for name, low in capped.items()},
+        ),
+        model,
+    )
+    return model
+
+
+def merge_lora(model: torch.nn.Module) -> torch.nn.Module:
+    """Fold adapters into the weights they adapt, in place; without adapters a no-op."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoraLayer) and isinstance(layer, torch.nn.Module):
+            layer.merge()
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, layer.get_base_layer())
+    model.requires_grad_(True)
+    return model

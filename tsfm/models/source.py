@@ -1,0 +1,77 @@
+"""A forecaster from wherever it lives: a directory, the Hugging Face hub, a baseline's name."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsfm.errors import CheckpointError, ConfigError
+from tsfm.models import BASELINES, model_class
+
+if TYPE_CHECKING:
+    from tsfm.models.base import Forecaster
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
+    """Load a baseline by name, a directory, or a model of the hub.
+
+    Raises
+    ------
+    CheckpointError
+        When nothing is there, or what is there is damaged or of no known model.
+    """
+    if str(source) in BASELINES:
+        return model_class(str(source))(**config_overrides)
+    path = Path(source)
+    if not path.is_dir():
+        if not _HUB_ID.fullmatch(str(source)):
+            raise CheckpointError(
+                f"no model at {source}",
+                remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
+                f"or a baseline: {', '.join(BASELINES)}",
+            )
+        path = download(str(source))
+    return model_class(model_name(path)).load(path, **config_overrides)
+
+
+def model_name(directory: Path) -> str:
+    """Which model wrote a directory; released MOIRAI directories say it by their keys."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            "the directory holds no config.json",
+            where=str(directory),
+            remedy="give the directory that save() wrote",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"config.json cannot be read: {error}", where=str(path)) from error
+    if "model" in config:
+        return str(config["model"])
+    if {"d_model", "patch_sizes", "scaling"} <= set(config):
+        return "moirai"
+    raise CheckpointError(
+        f"config.json names no model; its keys are {', '.join(sorted(config))}", where=str(path)
+    )
+
+
+def download(hub_id: str) -> Path:
+    """Fetch a model of the Hugging Face hub (or find it in its cache)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors"], max_workers=2)
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ConfigError) as error:
+        raise CheckpointError(
+            f"{hub_id} cannot be fetched from the Hugging Face hub ({type(error).__name__})",
+            remedy="check the name and the connection; offline, download the repository elsewhere "
+            "and give its directory",
+        ) from error

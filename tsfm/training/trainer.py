@@ -1,0 +1,301 @@
+"""``fit``: train any model on panels, resumably, and keep the best checkpoint as a model."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerStatus
+
+from tsfm.data.panel import Panel
+from tsfm.data.windows import WindowStream
+from tsfm.errors import CheckpointError, ConfigError
+from tsfm.models.base import Forecaster, Trainable
+from tsfm.training.batches import Batches, loader
+from tsfm.training.callbacks import (
+    LastCheckpoint,
+    ProgressBar,
+    Reporter,
+    ValidationForecasts,
+    ValidationHook,
+)
+from tsfm.training.config import TrainerConfig
+from tsfm.training.logger import NullLogger, RunLogger
+from tsfm.training.module import TrainingModule
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What came of a training run.
+
+    Attributes
+    ----------
+    model
+        With the weights of the best validation (the last step's without validation).
+    directory
+        Holds ``checkpoints/`` and the saved ``model/``.
+    peak_memory
+        Bytes: of the GPU where one was used, else the process's resident set.
+    """
+
+    model: Forecaster
+    directory: Path
+    steps: int
+    best_step: int
+    validation_loss: float | None
+    tokens_per_second: float
+    train_seconds: float
+    skipped_steps: int
+    peak_memory: int
+
+    @property
+    def model_directory(self) -> Path:
+        return self.directory / "model"
+
+
+def fit(
+    model: Forecaster,
+    panel: Panel | Sequence[Panel],
+    *,
+    output_dir: str | Path,
+    validation: Panel | Sequence[Panel] | None = None,
+    config: TrainerConfig | None = None,
+    weights: Sequence[float] | None = None,
+    resume_from: str | Path | None = None,
+    logger: RunLogger | None = None,
+    on_validation: ValidationHook | None = None,
+) -> FitResult:
+    """Train ``model`` in place and save the best of it under ``output_dir/model``.
+
+    Parameters
+    ----------
+    panel, validation
+        One panel or several, drawn from by ``weights`` (in proportion to their bars by default).
+    resume_from
+        A directory that an interrupted ``fit`` of the same arguments wrote to, or one of its
+        checkpoints: training goes on bit by bit as if it had not stopped (on a CPU).
+    on_validation
+        Called with the model and the step after each validation.
+
+    Raises
+    ------
+    ConfigError
+        When the model cannot be trained or the panels hold no window long enough for it.
+    CheckpointError
+        When ``resume_from`` is missing, damaged or of another model.
+    DivergedError
+        After ``config.max_bad_steps`` non-finite steps in a row.
+    """
+    config = config or TrainerConfig()
+    if not isinstance(model, Trainable) or not isinstance(model, torch.nn.Module):
+        raise ConfigError(
+            f"model {model.name!r} has nothing to train", remedy="give a neural model, e.g. moirai"
+        )
+    _quieten()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    directory = Path(output_dir)
+    checkpoints = directory / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    resume = _readable_checkpoint(resume_from) if resume_from is not None else None
+    start = resume[1] * config.accumulate if resume else 0
+
+    module = TrainingModule(model, config)
+    reporter = Reporter(logger or NullLogger())
+    trainer = build_trainer(
+        config, directory, reporter, on_validation, validate=validation is not None
+    )
+    rank, world = trainer.global_rank, trainer.world_size
+    train_batches = Batches(
+        model,
+        WindowStream(_panels(panel), model.window_spec, weights),
+        config.batch_size,
+        seed=config.seed,
+        start=start,
+        rank=rank,
+        world_size=world,
+    )
+    validation_loader = None
+    if validation is not None:
+        stream = WindowStream(_panels(validation), model.window_spec)
+        fixed = Batches(model, stream, config.batch_size, seed=0, rank=rank, world_size=world)
+        batches = [fixed.batch(index) for index in range(config.validation_batches)]
+        validation_loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    _run(
+        trainer,
+        module,
+        loader(train_batches, config.workers),
+        validation_loader,
+        str(resume[0]) if resume else None,
+    )
+    return _finish(trainer, module, reporter, directory)
+
+
+def build_trainer(
+    config: TrainerConfig,
+    directory: Path,
+    reporter: Reporter,
+    on_validation: ValidationHook | None,
+    *,
+    validate: bool,
+) -> L.Trainer:
+    """The Lightning trainer of a run: devices, precision, checkpoints, early stopping."""
+    checkpoints = directory / "checkpoints"
+    callbacks: list[L.Callback] = [reporter]
+    if validate:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=checkpoints,
+                filename=Path(BEST).stem,
+                monitor="validation_loss",
+                enable_version_counter=False,
+                save_weights_only=True,
+            )
+        )
+        if config.patience:
+            callbacks.append(EarlyStopping("validation_loss", patience=config.patience))
+        if on_validation is not None:
+            callbacks.append(ValidationForecasts(on_validation))
+    callbacks.append(
+        LastCheckpoint(
+            checkpoints / LAST,
+            every=config.checkpoint_every,
+            validate_every=config.validate_every if validate else None,
+            logger=reporter.logger,
+        )
+    )
+    if config.progress:
+        callbacks.append(ProgressBar())
+    gpu = torch.cuda.is_available()
+    return L.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=config.devices or ("auto" if gpu else 1),
+        num_nodes=config.num_nodes,
+        strategy="auto",
+        precision=resolve_precision(config.precision),  # type: ignore[arg-type]
+        max_steps=config.max_steps,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.gradient_clip,
+        val_check_interval=config.validate_every * config.accumulate if validate else None,
+        check_val_every_n_epoch=None if validate else 1,
+        limit_val_batches=None if validate else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=directory,
+        logger=False,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def resolve_precision(precision: str) -> str:
+    """``auto``: bf16-mixed on a GPU that computes in bf16, else full precision."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _run(
+    trainer: L.Trainer,
+    module: TrainingModule,
+    train: torch.utils.data.DataLoader,
+    validation: torch.utils.data.DataLoader | None,
+    checkpoint: str | None,
+) -> None:
+    """Fit, and turn Lightning's exit after Ctrl-C back into a ``KeyboardInterrupt``."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with torch.random.fork_rng():
+            trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=False)
+    except SystemExit:
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _finish(
+    trainer: L.Trainer, module: TrainingModule, reporter: Reporter, directory: Path
+) -> FitResult:
+    best = directory / "checkpoints" / BEST
+    loss, best_step = None, trainer.global_step
+    monitors = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    if monitors and best.exists():
+        state = torch.load(best, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+        score = monitors[0].best_model_score
+        loss = None if score is None else float(score)
+        best_step = int(state["global_step"])
+    model = module.model.eval()
+    assert isinstance(model, Forecaster)
+    if trainer.is_global_zero:
+        model.save(directory / "model")
+    gpu = torch.cuda.is_available()
+    memory = (
+        torch.cuda.max_memory_allocated()
+        if gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return FitResult(
+        model=model,
+        directory=directory,
+        steps=trainer.global_step,
+        best_step=best_step,
+        validation_loss=loss,
+        tokens_per_second=reporter.tokens / max(reporter.train_seconds, 1e-9),
+        train_seconds=reporter.train_seconds,
+        skipped_steps=module.skipped_steps,
+        peak_memory=memory,
+    )
+
+
+def _readable_checkpoint(source: str | Path) -> tuple[Path, int]:
+    """The checkpoint to go on from and its step."""
+    path = Path(source)
+    if path.is_dir():
+        candidates = (path / LAST, path / "checkpoints" / LAST)
+        path = next((candidate for candidate in candidates if candidate.exists()), path)
+    if not path.is_file():
+        raise CheckpointError(
+            "no checkpoint to resume from",
+            where=str(source),
+            remedy=f"give the output directory of an interrupted run that has checkpoints/{LAST}",
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=False)
+        step = int(state["global_step"])
+        state["tsfm"], state["state_dict"]
+    except Exception as error:
+        raise CheckpointError(
+            f"the checkpoint cannot be read: {type(error).__name__}: {error}",
+            where=str(path),
+            remedy="it is damaged or not ours; start the run again",
+        ) from error
+    return path, step
+
+
+def _panels(panel: Panel | Sequence[Panel]) -> list[Panel]:
+    return [panel] if isinstance(panel, Panel) else list(panel)
+
+
+def _quieten() -> None:
+    """Lightning's advice about loggers, workers and sanity checks is of no use to our users."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",
+        ".*no `val_dataloader`.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message, module="lightning.*")
