@@ -1,0 +1,455 @@
+"""Panel: a set of multivariate series in memory-mapped Arrow, and zero-copy views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, UInt64
+
+from tsfm.data import arrow, frequency
+from tsfm.data.blocks import BLOCK, hash_blocks
+from tsfm.data.series import PanelInfo, Series
+from tsfm.data.windows import Window
+from tsfm.errors import ConfigError, DataError
+
+__all__ = ["Panel", "PanelInfo", "Series"]
+
+Moment = str | pd.Timestamp | np.datetime64
+
+
+class Panel:
+    """A set of multivariate series, or a view of some items, bars and variates of one.
+
+    Made by :meth:`write`, :meth:`from_series` or :meth:`open`. Views share memory; positions count
+    from the view's first bar, ``Window.start`` from the whole series' first bar.
+    """
+
+    def __init__(
+        self,
+        store: arrow.Store,
+        *,
+        info: PanelInfo | None = None,
+        items: np.ndarray | None = None,
+        bounds: tuple[np.ndarray, np.ndarray] | None = None,
+        rows: slice | np.ndarray = slice(None),
+        fingerprint: str | None = None,
+    ) -> None:
+        self.info = info or store.info
+        self._store, self._items, self._bounds, self._rows = store, items, bounds, rows
+        self._step = frequency.step_nanoseconds(self.info.freq) if self.info.freq else None
+        self._known_fingerprint = fingerprint
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path,
+        series: Iterable[Series],
+        info: PanelInfo,
+        *,
+        overwrite: bool = False,
+    ) -> Self:
+        """Stream series into a new directory; it appears only when it is complete.
+
+        Parameters
+        ----------
+        series
+            Read once, in bounded memory.
+        overwrite
+            Replace a panel that is already there.
+
+        Raises
+        ------
+        DataError
+            When a series does not fit ``info``, the path is taken or cannot be written.
+        """
+        arrow.write(Path(path), series, info, overwrite=overwrite)
+        return cls.open(path)
+
+    @classmethod
+    def from_series(cls, series: Iterable[Series], info: PanelInfo) -> Self:
+        """The same layout, held in memory.
+
+        Raises
+        ------
+        DataError
+            When a series does not fit ``info``.
+        """
+        buffer, fingerprint = arrow.in_memory(series, info)
+        return cls(arrow.Store(buffer), fingerprint=fingerprint)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Map a panel into memory; takes the same time however long its series are.
+
+        Raises
+        ------
+        DataError
+            When there is no panel, or it is damaged or truncated.
+        """
+        store = arrow.Store(Path(path))
+        assert store.state is not None
+        return cls(store, fingerprint=store.state["tsfm"]["fingerprint"])
+
+    @property
+    def path(self) -> Path | None:
+        """The directory, also of a view; ``None`` in memory."""
+        return self._store.path
+
+    def __len__(self) -> int:
+        return len(self._store) if self._items is None else len(self._items)
+
+    def __repr__(self) -> str:
+        return (
+            f"Panel({self.info.name!r}, {len(self)} items, {int(self.lengths.sum())} bars, "
+            f"variates={', '.join(self.info.variates)})"
+        )
+
+    def __iter__(self) -> Iterator[Series]:
+        return (self.series(item) for item in range(len(self)))
+
+    @cached_property
+    def item_ids(self) -> tuple[str, ...]:
+        ids = self._store.column("item_id").to_pylist()
+        return tuple(ids if self._items is None else (ids[k] for k in self._items.tolist()))
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " item"]:
+        """Bars of every item."""
+        return self._stops - self._starts
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " item"]:
+        """Position of every item's first bar within its whole series."""
+        stored = self._store.column("offset").to_numpy()
+        return (stored if self._items is None else stored[self._items]) + self._starts
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content: ids, names, values and dates, whatever the file or its chunks."""
+        if self._known_fingerprint is not None:
+            return self._known_fingerprint
+        digest = arrow.Digest(self.info)
+        for series in self:
+            digest.add(series)
+        return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Read everything and compare with the fingerprint that was written.
+
+        Raises
+        ------
+        DataError
+            When a byte of the content has changed.
+        """
+        whole = Panel(self._store)
+        state = self._store.state
+        if state is not None and whole.fingerprint != state["tsfm"]["fingerprint"]:
+            raise DataError(
+                "the panel's content has changed since it was written",
+                where=str(self.path),
+                remedy="write or copy the panel again",
+            )
+
+    def item(self, item_id: str) -> int:
+        """Position of an item.
+
+        Raises
+        ------
+        DataError
+            When the panel has no such item.
+        """
+        try:
+            return self._positions[item_id]
+        except KeyError:
+            raise self._unknown([item_id]) from None
+
+    def series(self, item: int) -> Series:
+        """One whole series of the view; its arrays are views of the panel's memory."""
+        record, begin, end = self._locate(item)
+        timestamps = record.timestamps
+        start = None
+        if timestamps is not None:
+            timestamps = timestamps[begin:end]
+            start = pd.Timestamp(timestamps[0]) if end > begin else None
+        elif record.start is not None:
+            start = pd.Timestamp(self._dated(record.item_id, record.start, begin, begin + 1)[0])
+        past, known = record.past_covariates, record.known_covariates
+        return Series(
+            item_id=record.item_id,
+            target=record.target[self._rows, begin:end],
+            start=start,
+            timestamps=timestamps,
+            past_covariates=None if past is None else past[:, begin:end],
+            known_covariates=None if known is None else known[:, begin:end],
+            static=record.static,
+            offset=record.offset + begin,
+        )
+
+    def window(self, item: int, start: int, length: int, future: int = 0) -> Window:
+        """Crop one series without copying it.
+
+        Parameters
+        ----------
+        item
+            Position of the item.
+        start
+            First bar, counted from the view's first bar.
+        length
+            Bars.
+        future
+            Bars that known covariates and dates reach on; unknown covariates are NaN there.
+
+        Raises
+        ------
+        DataError
+            When the window reaches outside the series.
+        """
+        record, begin, end = self._locate(item)
+        first = begin + start
+        stop = first + length
+        if start < 0 or length < 1 or stop > end or future < 0:
+            raise DataError(
+                f"bars {start} to {start + length} (and {future} on) are not a window",
+                where=f"panel {self.info.name}, item {record.item_id!r} with {end - begin} bars",
+            )
+        past, known = record.past_covariates, record.known_covariates
+        info = self.info
+        return Window(
+            item_id=record.item_id,
+            target=record.target[self._rows, first:stop],
+            start=record.offset + first,
+            variate_names=info.variates,
+            freq=info.freq,
+            seasonality=info.seasonality,
+            timestamps=self._calendar(record, first, stop),
+            future_timestamps=self._future(record, stop, future, end) if future else None,
+            past_covariates=None if past is None else past[:, first:stop],
+            known_covariates=None if known is None else _reach(known, first, stop + future, end),
+            static=record.static,
+        )
+
+    def timestamps(self, item: int) -> np.ndarray | None:
+        """``datetime64[ns] [time]``, or ``None`` for a series without dates."""
+        record, begin, end = self._locate(item)
+        return self._calendar(record, begin, end)
+
+    def position(self, item: int, moment: Moment) -> int:
+        """The number of an item's bars before ``moment``.
+
+        Raises
+        ------
+        DataError
+            When the item has no dates.
+        """
+        timestamps = self.timestamps(item)
+        if timestamps is None:
+            raise DataError(
+                "the series has no dates",
+                where=f"panel {self.info.name}, item {self.item_ids[item]!r}",
+                remedy="cut it by bars, or give it a start and a frequency or timestamps",
+            )
+        return int(np.searchsorted(timestamps, frequency.moment(moment)))
+
+    def select(self, item_ids: Iterable[str]) -> Panel:
+        """A view of some items, in the order given.
+
+        Raises
+        ------
+        DataError
+            When an item is unknown or none is given.
+        """
+        wanted = list(dict.fromkeys(item_ids))
+        unknown = [item_id for item_id in wanted if item_id not in self._positions]
+        if unknown or not wanted:
+            raise self._unknown(unknown)
+        return self._view(np.array([self._positions[item_id] for item_id in wanted]))
+
+    def between(self, start: Moment | None = None, stop: Moment | None = None) -> Panel:
+        """A view of the bars dated in ``[start, stop)``; items left with none are dropped.
+
+        Raises
+        ------
+        DataError
+            When a series has no dates, or no item has a bar there.
+        """
+        items = range(len(self))
+        starts = [0 if start is None else self.position(k, start) for k in items]
+        stops = [int(self.lengths[k]) if stop is None else self.position(k, stop) for k in items]
+        return self.slice(starts, stops)
+
+    def slice(
+        self, starts: int | Sequence[int] | np.ndarray, stops: int | Sequence[int] | np.ndarray
+    ) -> Panel:
+        """A view of bars ``[start, stop)`` of every item; items left with none are dropped.
+
+        Parameters
+        ----------
+        starts, stops
+            One for all or one per item, cut to the item's length; negative ones are zero.
+
+        Raises
+        ------
+        DataError
+            When no item has a bar there.
+        """
+        first = np.clip(np.broadcast_to(starts, len(self)), 0, self.lengths)
+        last = np.clip(np.broadcast_to(stops, len(self)), 0, self.lengths)
+        kept = np.flatnonzero(last > first)
+        if not len(kept):
+            raise DataError(
+                "no series has a bar in the range asked for",
+                where=f"panel {self.info.name}",
+                remedy="widen the range, or give longer series",
+            )
+        return self._view(kept, (self._starts + first, self._starts + last))
+
+    def variates(self, names: Sequence[str]) -> Panel:
+        """A view of some target variates, in the order given.
+
+        Raises
+        ------
+        ConfigError
+            When a variate is unknown, repeated or none is given.
+        """
+        held = self.info.variates
+        if not names or len(set(names)) != len(names) or not set(names) <= set(held):
+            raise ConfigError(
+                f"variates {list(names)} are not some of the panel's",
+                where=f"panel {self.info.name}",
+                remedy=f"choose from {', '.join(held)}, each once",
+            )
+        all_rows = np.arange(len(self._store.info.variates))[self._rows]
+        return Panel(
+            self._store,
+            info=replace(self.info, variates=tuple(names)),
+            items=self._items,
+            bounds=self._bounds,
+            rows=_as_slice(all_rows[[held.index(name) for name in names]]),
+        )
+
+    def gluonts(self) -> Iterator[dict[str, Any]]:
+        """Entries under GluonTS's field names.
+
+        ``start`` is a period where the panel has a frequency (series dated by explicit timestamps
+        then keep their first date), else it is left out; a single variate gives ``[time]``.
+        """
+        for series in self:
+            target = series.target[0] if len(self.info.variates) == 1 else series.target
+            entry: dict[str, Any] = {"item_id": series.item_id, "target": target}
+            if series.start is not None and self.info.freq is not None:
+                offset = frequency.to_offset(self.info.freq)
+                index = pd.date_range(series.start, periods=1, freq=offset)
+                entry["start"] = index.to_period()[0]
+            numbers = [v for _, v in sorted(series.static.items()) if not isinstance(v, str)]
+            fields = {
+                "past_feat_dynamic_real": series.past_covariates,
+                "feat_dynamic_real": series.known_covariates,
+                "feat_static_real": np.array(numbers, np.float32) if numbers else None,
+            }
+            yield entry | {name: value for name, value in fields.items() if value is not None}
+
+    def block_hashes(self, block: int = BLOCK) -> Mapping[str, UInt64[np.ndarray, "variate block"]]:
+        """Content hashes of item × variate × time blocks, zero where a block identifies nothing.
+
+        See :func:`tsfm.data.blocks.hash_blocks`; block ``k`` covers bars ``[k · block, (k + 1) ·
+        block)`` of the whole series, also in a view.
+        """
+        return {series.item_id: hash_blocks(series, block) for series in self}
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("info", "_store", "_items", "_bounds", "_rows", "_step", "_known_fingerprint")
+        return {name: self.__dict__[name] for name in names}
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {item_id: item for item, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.zeros(len(self), np.int64) if self._bounds is None else self._bounds[0]
+
+    @cached_property
+    def _stops(self) -> np.ndarray:
+        if self._bounds is not None:
+            return self._bounds[1]
+        stored = self._store.column("length").to_numpy()
+        return stored if self._items is None else stored[self._items]
+
+    @cached_property
+    def _calendars(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _locate(self, item: int) -> tuple[arrow.Record, int, int]:
+        if not 0 <= item < len(self):
+            raise DataError(
+                f"item {item} does not exist", where=f"panel {self.info.name} of {len(self)} items"
+            )
+        stored = item if self._items is None else self._items.item(item)
+        return self._store.record(stored), self._starts.item(item), self._stops.item(item)
+
+    def _calendar(self, record: arrow.Record, first: int, stop: int) -> np.ndarray | None:
+        if record.timestamps is not None:
+            return record.timestamps[first:stop]
+        if record.start is None:
+            return None
+        return self._dated(record.item_id, record.start, first, stop)
+
+    def _dated(self, item_id: str, start: int, first: int, stop: int) -> np.ndarray:
+        """Bars ``[first, stop)`` counted from ``start``; irregular steps are kept once made."""
+        if self._step is not None:
+            begin, end = start + first * self._step, start + stop * self._step
+            return np.arange(begin, end, self._step).view("M8[ns]")
+        known = self._calendars.get(item_id)
+        if known is None or len(known) < stop:
+            assert self.info.freq is not None
+            known = self._calendars[item_id] = frequency.calendar(start, self.info.freq, 2 * stop)
+        return known[first:stop]
+
+    def _future(self, record: arrow.Record, stop: int, future: int, end: int) -> np.ndarray | None:
+        """Dates after a window; explicit ones are known as far as the view reaches."""
+        if record.timestamps is not None and stop + future > end:
+            return None
+        return self._calendar(record, stop, stop + future)
+
+    def _view(self, kept: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Panel:
+        starts, stops = bounds or (self._starts, self._stops)
+        return Panel(
+            self._store,
+            info=self.info,
+            items=kept if self._items is None else self._items[kept],
+            bounds=(starts[kept], stops[kept]),
+            rows=self._rows,
+        )
+
+    def _unknown(self, item_ids: list[str]) -> DataError:
+        some = ", ".join(self.item_ids[:10]) + (" …" if len(self) > 10 else "")
+        return DataError(
+            f"items {item_ids} are not in the panel" if item_ids else "no item was named",
+            where=f"panel {self.info.name}",
+            remedy=f"choose from {some}",
+        )
+
+
+def _reach(known: np.ndarray, first: int, stop: int, end: int) -> np.ndarray:
+    """Covariates up to ``stop``, NaN beyond the ``end`` of the view."""
+    if stop <= end:
+        return known[:, first:stop]
+    reached = np.full((known.shape[0], stop - first), np.nan, np.float32)
+    reached[:, : end - first] = known[:, first:end]
+    return reached
+
+
+def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """Evenly spaced rows as a slice, so that taking them copies nothing."""
+    steps = np.unique(np.diff(rows))
+    if len(steps) > 1:
+        return rows
+    step = int(steps[0]) if len(steps) else 1
+    stop = int(rows[-1]) + step
+    return slice(int(rows[0]), stop if stop >= 0 else None, step)
