@@ -71,10 +71,38 @@ def is_on(timestamp: pd.Timestamp, freq: str) -> bool:
     return bool(to_offset(freq).is_on_offset(timestamp))
 
 
-def calendar(start: int, freq: str, bars: int) -> np.ndarray:
-    """``datetime64[ns] [bars]`` counted from ``start`` (nanoseconds since 1970)."""
-    step = step_nanoseconds(freq)
-    if step is not None:
-        return np.arange(start, start + bars * step, step, dtype=np.int64).view("M8[ns]")
-    index = pd.date_range(pd.Timestamp(start), periods=bars, freq=to_offset(freq))
-    return index.to_numpy(dtype="M8[ns]")
+def period(freq: str) -> str:
+    """The alias of the periods that hold bars of this frequency: ``M`` for ``MS`` or ``ME``.
+
+    Raises
+    ------
+    ConfigError
+        When pandas has no such period.
+    """
+    try:
+        return pd.date_range("2000", periods=1, freq=to_offset(freq)).to_period().freqstr
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"pandas has no period of frequency {freq!r}",
+            remedy="use a regular frequency such as h, D, B, W or ME",
+        ) from error
+
+
+class Dates:
+    """Dates bars counted from a start: by arithmetic, or from tables kept for irregular steps."""
+
+    def __init__(self, freq: str | None) -> None:
+        self._offset = to_offset(freq) if freq else None
+        self._step = step_nanoseconds(freq) if freq else None
+        self._tables: dict[int, np.ndarray] = {}
+
+    def bars(self, start: int, first: int, stop: int) -> np.ndarray:
+        """``datetime64[ns] [stop - first]``; ``start`` in nanoseconds since 1970."""
+        if self._step is not None:
+            begin, end = start + first * self._step, start + stop * self._step
+            return np.arange(begin, end, self._step).view("M8[ns]")
+        table = self._tables.get(start)
+        if table is None or len(table) < stop:
+            index = pd.date_range(pd.Timestamp(start), periods=stop + stop // 4, freq=self._offset)
+            table = self._tables[start] = index.to_numpy(dtype="M8[ns]")
+        return table[first:stop]

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, UInt64
 
-from tsfm.data import arrow, frequency
+from tsfm.data import arrow, frequency, gluonts
 from tsfm.data.blocks import BLOCK, hash_blocks
+from tsfm.data.cropping import as_slice, reach
 from tsfm.data.series import PanelInfo, Series
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
@@ -42,7 +43,7 @@ class Panel:
     ) -> None:
         self.info = info or store.info
         self._store, self._items, self._bounds, self._rows = store, items, bounds, rows
-        self._step = frequency.step_nanoseconds(self.info.freq) if self.info.freq else None
+        self._dates = frequency.Dates(self.info.freq)
         self._known_fingerprint = fingerprint
 
     @classmethod
@@ -178,7 +179,7 @@ class Panel:
             timestamps = timestamps[begin:end]
             start = pd.Timestamp(timestamps[0]) if end > begin else None
         elif record.start is not None:
-            start = pd.Timestamp(self._dated(record.item_id, record.start, begin, begin + 1)[0])
+            start = pd.Timestamp(self._dates.bars(record.start, begin, begin + 1)[0])
         past, known = record.past_covariates, record.known_covariates
         return Series(
             item_id=record.item_id,
@@ -230,7 +231,7 @@ class Panel:
             timestamps=self._calendar(record, first, stop),
             future_timestamps=self._future(record, stop, future, end) if future else None,
             past_covariates=None if past is None else past[:, first:stop],
-            known_covariates=None if known is None else _reach(known, first, stop + future, end),
+            known_covariates=None if known is None else reach(known, first, stop + future, end),
             static=record.static,
         )
 
@@ -330,29 +331,12 @@ class Panel:
             info=replace(self.info, variates=tuple(names)),
             items=self._items,
             bounds=self._bounds,
-            rows=_as_slice(all_rows[[held.index(name) for name in names]]),
+            rows=as_slice(all_rows[[held.index(name) for name in names]]),
         )
 
     def gluonts(self) -> Iterator[dict[str, Any]]:
-        """Entries under GluonTS's field names.
-
-        ``start`` is a period where the panel has a frequency (series dated by explicit timestamps
-        then keep their first date), else it is left out; a single variate gives ``[time]``.
-        """
-        for series in self:
-            target = series.target[0] if len(self.info.variates) == 1 else series.target
-            entry: dict[str, Any] = {"item_id": series.item_id, "target": target}
-            if series.start is not None and self.info.freq is not None:
-                offset = frequency.to_offset(self.info.freq)
-                index = pd.date_range(series.start, periods=1, freq=offset)
-                entry["start"] = index.to_period()[0]
-            numbers = [v for _, v in sorted(series.static.items()) if not isinstance(v, str)]
-            fields = {
-                "past_feat_dynamic_real": series.past_covariates,
-                "feat_dynamic_real": series.known_covariates,
-                "feat_static_real": np.array(numbers, np.float32) if numbers else None,
-            }
-            yield entry | {name: value for name, value in fields.items() if value is not None}
+        """Entries under GluonTS's field names: see :func:`tsfm.data.gluonts.entries`."""
+        return gluonts.entries(self, self.info)
 
     def block_hashes(self, block: int = BLOCK) -> Mapping[str, UInt64[np.ndarray, "variate block"]]:
         """Content hashes of item × variate × time blocks, zero where a block identifies nothing.
@@ -361,10 +345,6 @@ class Panel:
         block)`` of the whole series, also in a view.
         """
         return {series.item_id: hash_blocks(series, block) for series in self}
-
-    def __getstate__(self) -> dict[str, Any]:
-        names = ("info", "_store", "_items", "_bounds", "_rows", "_step", "_known_fingerprint")
-        return {name: self.__dict__[name] for name in names}
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -381,10 +361,6 @@ class Panel:
         stored = self._store.column("length").to_numpy()
         return stored if self._items is None else stored[self._items]
 
-    @cached_property
-    def _calendars(self) -> dict[str, np.ndarray]:
-        return {}
-
     def _locate(self, item: int) -> tuple[arrow.Record, int, int]:
         if not 0 <= item < len(self):
             raise DataError(
@@ -398,18 +374,7 @@ class Panel:
             return record.timestamps[first:stop]
         if record.start is None:
             return None
-        return self._dated(record.item_id, record.start, first, stop)
-
-    def _dated(self, item_id: str, start: int, first: int, stop: int) -> np.ndarray:
-        """Bars ``[first, stop)`` counted from ``start``; irregular steps are kept once made."""
-        if self._step is not None:
-            begin, end = start + first * self._step, start + stop * self._step
-            return np.arange(begin, end, self._step).view("M8[ns]")
-        known = self._calendars.get(item_id)
-        if known is None or len(known) < stop:
-            assert self.info.freq is not None
-            known = self._calendars[item_id] = frequency.calendar(start, self.info.freq, 2 * stop)
-        return known[first:stop]
+        return self._dates.bars(record.start, first, stop)
 
     def _future(self, record: arrow.Record, stop: int, future: int, end: int) -> np.ndarray | None:
         """Dates after a window; explicit ones are known as far as the view reaches."""
@@ -434,22 +399,3 @@ class Panel:
             where=f"panel {self.info.name}",
             remedy=f"choose from {some}",
         )
-
-
-def _reach(known: np.ndarray, first: int, stop: int, end: int) -> np.ndarray:
-    """Covariates up to ``stop``, NaN beyond the ``end`` of the view."""
-    if stop <= end:
-        return known[:, first:stop]
-    reached = np.full((known.shape[0], stop - first), np.nan, np.float32)
-    reached[:, : end - first] = known[:, first:end]
-    return reached
-
-
-def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
-    """Evenly spaced rows as a slice, so that taking them copies nothing."""
-    steps = np.unique(np.diff(rows))
-    if len(steps) > 1:
-        return rows
-    step = int(steps[0]) if len(steps) else 1
-    stop = int(rows[-1]) + step
-    return slice(int(rows[0]), stop if stop >= 0 else None, step)
