@@ -275,9 +275,16 @@ def quantile_column(level: float) -> str:
 
 
 class Forecaster(ABC):
-    """Anything that forecasts: ``predict``, ``save`` / ``load``, ``info``."""
+    """Anything that forecasts: ``predict``, ``save`` / ``load``, ``info``.
+
+    Attributes
+    ----------
+    reads_history
+        True for a baseline that may be given more bars than the task's context, where there are.
+    """
 
     name: ClassVar[str]
+    reads_history: ClassVar[bool] = False
 
     @abstractmethod
     def forecast(

@@ -1,0 +1,228 @@
+"""Tables from scores: the leaderboard, and one model against every baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from tsfm.errors import ConfigError, one_of
+from tsfm.evaluation.bootstrap import bootstrap_ratios, interval
+from tsfm.evaluation.metrics import LOSSES, finish
+
+_WINDOW = ["item_id", "origin"]
+
+
+def leaderboard(
+    scores: pd.DataFrame, *, confidence: float = 0.95, replicates: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Aggregate scores over windows.
+
+    Parameters
+    ----------
+    scores
+        Of any number of forecasters and tasks, from :func:`tsfm.evaluation.metrics.score`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per ``task, variate, metric, model`` with ``value``, the interval ``low, high``,
+        the number of ``windows`` and of independent ``clusters``; best model first.
+    """
+    _check(scores)
+    rows = []
+    for keys, cells in _groups(scores, ["task", "variate", "metric"]):
+        metric = keys["metric"]
+        for model, cell in cells.groupby("model", observed=True, sort=False):
+            values, clusters = _replicates(cell, [_sums(cell)], replicates, seed)
+            low, high = interval(finish(metric, values[0]), clusters, confidence)
+            total = cell["numerator"].sum() / cell["denominator"].sum()
+            rows.append(
+                keys
+                | {
+                    "model": str(model),
+                    "value": float(finish(metric, total)),
+                    "low": low,
+                    "high": high,
+                    "windows": len(cell),
+                    "clusters": clusters,
+                }
+            )
+    table = pd.DataFrame(rows)
+    rank = table["value"].where(table["metric"] != "coverage_80", (table["value"] - 0.8).abs())
+    order = ["task", "variate", "metric"]
+    return (
+        table.assign(_rank=rank)
+        .sort_values([*order, "_rank"], kind="stable")
+        .drop(columns="_rank")
+        .reset_index(drop=True)
+    )
+
+
+def compare(
+    scores: pd.DataFrame,
+    model: str,
+    metric: str = "crps",
+    *,
+    confidence: float = 0.95,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One model beside each other forecaster, paired on the windows that both answered.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per ``task, variate, baseline``: ``value`` and ``baseline_value`` of the metric,
+        ``skill = 1 − value / baseline_value`` with its paired interval ``low, high``, ``verdict``
+        (``win`` when the interval lies above zero, ``loss`` when below, else ``tie``),
+        ``is_best_baseline``, ``windows`` and ``clusters``.
+
+    Raises
+    ------
+    ConfigError
+        When the model has no scores, or the metric is no loss.
+    """
+    _check(scores)
+    one_of("metric", metric, LOSSES)
+    one_of("model", model, [str(name) for name in scores["model"].unique()])
+    rows = []
+    chosen = scores[scores["metric"] == metric]
+    for keys, cells in _groups(chosen, ["task", "variate"]):
+        of = {str(name): cell for name, cell in cells.groupby("model", observed=True, sort=False)}
+        for baseline in [name for name in of if name != model and model in of]:
+            row = _pair(of[model], of[baseline], metric, confidence, replicates, seed)
+            if row:
+                rows.append(keys | {"model": model, "baseline": baseline, "metric": metric} | row)
+    table = pd.DataFrame(rows, columns=_COMPARISON)
+    best = table.groupby(["task", "variate"], sort=False)["baseline_value"].transform("min")
+    table["is_best_baseline"] = table["baseline_value"] == best
+    return table
+
+
+_COMPARISON = [
+    "task",
+    "variate",
+    "model",
+    "baseline",
+    "metric",
+    "value",
+    "baseline_value",
+    "skill",
+    "low",
+    "high",
+    "verdict",
+    "windows",
+    "clusters",
+]
+
+
+def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False) -> pd.DataFrame:
+    """A leaderboard's one metric as people read it: a row per task and variate, a column per model."""
+    part = table[table["metric"] == metric].copy()
+    if part.empty:
+        raise ConfigError(f"the leaderboard has no metric {metric!r}")
+    part["cell"] = [_number(value) for value in part["value"]]
+    if with_interval:
+        part["cell"] += [
+            f" ({_number(a)} – {_number(b)})" for a, b in zip(part["low"], part["high"])
+        ]
+    columns = list(dict.fromkeys(part["model"]))
+    return part.pivot(index=["task", "variate"], columns="model", values="cell")[columns].fillna(
+        "–"
+    )
+
+
+def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
+    """A comparison as people read it: skill, interval and verdict against every baseline."""
+    cells = [
+        f"{row.skill:+.1%} ({row.low:+.1%} … {row.high:+.1%}) {row.verdict}"
+        for row in comparison.itertuples()
+    ]
+    wide = comparison.assign(cell=cells)
+    columns = list(dict.fromkeys(wide["baseline"]))
+    return wide.pivot(index=["task", "variate"], columns="baseline", values="cell")[columns].fillna(
+        "–"
+    )
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A table as GitHub markdown."""
+    flat = table.reset_index() if table.index.names[0] is not None else table
+    header = [str(name) for name in flat.columns]
+    lines = [header, ["---"] * len(header)]
+    lines += [[_number(cell) for cell in row] for row in flat.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def to_html(table: pd.DataFrame) -> str:
+    """A table as an HTML fragment."""
+    flat = table.reset_index() if table.index.names[0] is not None else table
+    return flat.to_html(index=False, border=0, float_format=_number, classes="leaderboard")
+
+
+def _pair(
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame,
+    metric: str,
+    confidence: float,
+    replicates: int,
+    seed: int,
+) -> dict[str, object]:
+    joined = ours.merge(
+        theirs[[*_WINDOW, "numerator", "denominator"]], on=_WINDOW, suffixes=("", "_b")
+    )
+    if joined.empty:
+        return {}
+    sums = [_sums(joined), _sums(joined, "_b")]
+    values, clusters = _replicates(joined, sums, replicates, seed)
+    mine, other = (float(finish(metric, top.sum() / bottom.sum())) for top, bottom in sums)
+    resampled = finish(metric, values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = interval(1 - resampled[0] / resampled[1], clusters, confidence)
+    return {
+        "value": mine,
+        "baseline_value": other,
+        "skill": 1 - mine / other if other > 0 else float("nan"),
+        "low": low,
+        "high": high,
+        "verdict": "win" if low > 0 else "loss" if high < 0 else "tie",
+        "windows": len(joined),
+        "clusters": clusters,
+    }
+
+
+def _sums(cell: pd.DataFrame, suffix: str = "") -> tuple[np.ndarray, np.ndarray]:
+    return cell[f"numerator{suffix}"].to_numpy(), cell[f"denominator{suffix}"].to_numpy()
+
+
+def _replicates(
+    cell: pd.DataFrame, sums: list[tuple[np.ndarray, np.ndarray]], replicates: int, seed: int
+) -> tuple[np.ndarray, int]:
+    drawn = bootstrap_ratios(
+        np.stack([top for top, _ in sums]),
+        np.stack([bottom for _, bottom in sums]),
+        items=cell["item_id"].astype(str).to_numpy(),
+        blocks=cell["block"].to_numpy(),
+        rng=np.random.default_rng(seed),
+        cluster=str(cell["cluster"].iloc[0]),
+        replicates=replicates,
+    )
+    return drawn.values, drawn.clusters
+
+
+def _groups(scores: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    for values, cells in scores.groupby(keys, observed=True, sort=False):
+        yield dict(zip(keys, (str(value) for value in values))), cells
+
+
+def _check(scores: pd.DataFrame) -> None:
+    if scores.empty:
+        raise ConfigError("there are no scores", remedy="score at least one backtest")
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return "–" if np.isnan(value) else f"{value:.4g}"
+    return str(value)
