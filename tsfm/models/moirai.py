@@ -1,0 +1,307 @@
+"""MOIRAI 1.x: a masked encoder that forecasts any number of variates as a mixture distribution.
+
+Patches of every variate become the tokens of one sequence; attention knows time by rotation and
+variates by a learned bias, so the order of variates does not matter. Released weights load with
+:meth:`Moirai.from_pretrained`.
+Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting Transformers*;
+reference implementation: uni2ts 2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tsfm.data.packing import pack
+from tsfm.data.windows import Window, WindowSpec
+from tsfm.models import moirai_checkpoint, moirai_forecast
+from tsfm.models.base import Batch, Context, Forecast, Forecaster
+from tsfm.models.distributions import N_PARAMETERS, Mixture
+from tsfm.models.layers import Encoder, PatchEmbedding
+from tsfm.models.mixture_head import MixtureProjection
+from tsfm.models.moirai_config import MoiraiConfig
+from tsfm.models.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What is predicted for the asked tokens of one patch size.
+
+    Attributes
+    ----------
+    rows
+        Which of the batch's sorted tokens these are.
+    size
+        Bars in their patches.
+    raw
+        Unconstrained parameters of the mixture.
+    location, scale
+        Of each token's series.
+    """
+
+    rows: Int[Tensor, " token"]
+    size: int
+    raw: Float[Tensor, "parameter token bar"]
+    location: Float[Tensor, "token 1"]
+    scale: Float[Tensor, "token 1"]
+
+    @property
+    def mixture(self) -> Mixture:
+        """The predictive distribution of every bar, ``[token, bar]``."""
+        return Mixture.from_raw(self.raw, self.location, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The values of a batch's tokens, standardised by their series' observed context."""
+
+    scaled: Float[Tensor, "token patch"]
+    observed: Bool[Tensor, "token patch"]
+    location: Float[Tensor, " token"]
+    scale: Float[Tensor, " token"]
+
+
+class Moirai(nn.Module, Forecaster):
+    """The masked encoder, its loss and its forecasts."""
+
+    name: ClassVar[str] = "moirai"
+
+    def __init__(self, config: MoiraiConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MoiraiConfig()
+        self.mask_encoding = nn.Embedding(1, config.d_model)
+        self.in_proj = PatchEmbedding(config.patch_sizes, config.d_model)
+        self.encoder = Encoder(
+            config.d_model,
+            config.num_layers,
+            config.dropout,
+            config.attention_dropout,
+            config.gradient_checkpointing,
+        )
+        self.param_proj = MixtureProjection(
+            config.d_model, config.patch_sizes, config.reference_weight_layout
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.mask_encoding.weight.device
+
+    @property
+    def window_spec(self) -> WindowSpec:
+        """Two of the smallest patches up to context and horizon."""
+        longest = self.config.context + self.config.horizon
+        return WindowSpec(
+            min_length=min(2 * self.config.patch_sizes[0], longest), max_length=longest
+        )
+
+    @property
+    def lora_targets(self) -> tuple[str, ...]:
+        return ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "fc_gate")
+
+    def collate(
+        self, windows: Iterator[Window], batch_size: int, rng: np.random.Generator
+    ) -> Batch:
+        """Pack windows into ``batch_size`` rows of ``token_budget`` tokens."""
+        fields = pack(windows, batch_size, rng, self.config.recipe)
+        return {name: torch.from_numpy(values) for name, values in fields.items()}
+
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Negative log likelihood of the masked, observed values.
+
+        Averaged over each (sample, variate) that has a masked patch and summed over these pairs;
+        the second value counts them. Their quotient is the reference's packed loss.
+        """
+        tokens = Tokens.from_batch(batch)
+        inputs = self._standardise(batch, tokens)
+        weights = self._value_weights(tokens, inputs.observed)
+        total = torch.zeros((), device=self.device)
+        for part in self._predict(batch, tokens, inputs, tokens.predicted):
+            seen = inputs.observed[part.rows, : part.size]
+            log_prob = part.mixture.scaled_log_prob(inputs.scaled[part.rows, : part.size])
+            per_token = torch.where(seen, log_prob, 0.0).sum(1)
+            total = total - (per_token * weights[part.rows]).sum()
+        masked = torch.zeros(tokens.n_groups, device=self.device)
+        masked[tokens.group[tokens.predicted]] = 1.0
+        return total, masked.sum()
+
+    @staticmethod
+    def _value_weights(tokens: Tokens, observed: Tensor) -> Float[Tensor, " token"]:
+        """One over the number of scored values of each token's (sample, variate)."""
+        scored = torch.where(tokens.predicted, observed.sum(-1), 0).float()
+        return 1 / tokens.group_sum(scored).clamp_min(1)[tokens.group]
+
+    def _standardise(self, batch: Batch, tokens: Tokens) -> Inputs:
+        target = batch["target"].flatten(0, 1)[tokens.index]
+        observed = batch["observed_mask"].flatten(0, 1)[tokens.index]
+        if self.config.scaling:
+            location, scale = tokens.location_scale(target, observed, self.config.minimum_variance)
+            scaled = ((target - location[:, None]) / scale[:, None]).float()
+        else:
+            location = target.new_zeros(len(target))
+            scaled, scale = target, torch.ones_like(location)
+        if self.config.mean_imputation:
+            scaled = torch.where(observed, scaled, 0.0)
+        return Inputs(
+            scaled=scaled, observed=observed, location=location.float(), scale=scale.float()
+        )
+
+    def _predict(
+        self,
+        batch: Batch,
+        tokens: Tokens,
+        inputs: Inputs,
+        asked: Bool[Tensor, " token"],
+        bars: int | None = None,
+    ) -> list[Prediction]:
+        """Predict the asked tokens: one part for each patch size that occurs.
+
+        ``bars`` overrides how many bars of each patch are predicted.
+        """
+        sizes = batch["patch_size"].flatten()[tokens.index]
+        lengths, blocks = tokens.blocks(asked)
+        embedded = self._embed(inputs.scaled, sizes, tokens.predicted).split(lengths)
+        encoded = [self.encoder(x, *block) for x, block in zip(embedded, blocks, strict=True)]
+        hidden, asked_rows = torch.cat(encoded), asked.nonzero().squeeze(1)
+        parts = []
+        for k, size in enumerate(self.config.patch_sizes):
+            chosen = (sizes[asked_rows] == size).nonzero().squeeze(1)
+            if len(chosen):
+                rows = asked_rows[chosen]
+                parts.append(
+                    Prediction(
+                        rows=rows,
+                        size=size,
+                        raw=self.param_proj(hidden[chosen], k, bars or size),
+                        location=inputs.location[rows, None],
+                        scale=inputs.scale[rows, None],
+                    )
+                )
+        return parts
+
+    def _embed(
+        self, scaled: Float[Tensor, "token patch"], sizes: Tensor, predicted: Tensor
+    ) -> Float[Tensor, "token dim"]:
+        parts = [self.mask_encoding.weight]
+        place = torch.zeros_like(sizes)
+        filled = 1
+        for k, size in enumerate(self.config.patch_sizes):
+            rows = ((sizes == size) & ~predicted).nonzero().squeeze(1)
+            if len(rows):
+                parts.append(self.in_proj(scaled[rows, :size], k))
+                place[rows] = torch.arange(filled, filled + len(rows), device=rows.device)
+                filled += len(rows)
+        return torch.cat([part.to(parts[-1].dtype) for part in parts])[place]
+
+    def distribution(self, batch: Batch) -> Mixture:
+        """The distribution of every slot and bar of a packed batch, ``[batch, token, bar]``.
+
+        Slower than :meth:`loss` and :meth:`forecast`, which compute what they need only. Bars
+        beyond a token's patch and padding carry no information.
+        """
+        tokens = Tokens.from_batch(batch)
+        inputs = self._standardise(batch, tokens)
+        slots, longest = batch["sample_id"].numel(), self.config.patch_sizes[-1]
+        raw = torch.zeros(N_PARAMETERS, slots, longest, device=self.device)
+        location = torch.zeros(slots, 1, device=self.device)
+        scale = torch.ones(slots, 1, device=self.device)
+        location[tokens.index, 0], scale[tokens.index, 0] = inputs.location, inputs.scale
+        everything = torch.ones_like(tokens.predicted)
+        for part in self._predict(batch, tokens, inputs, everything, bars=longest):
+            raw[:, tokens.index[part.rows]] = part.raw
+        shape = batch["sample_id"].shape
+        return Mixture.from_raw(
+            raw.unflatten(1, shape), location.unflatten(0, shape), scale.unflatten(0, shape)
+        )
+
+    @torch.inference_mode()
+    def predict_tokens(self, batch: Batch) -> list[tuple[Int[Tensor, " token"], Mixture]]:
+        """Slots (flattened ``[batch · token]``) and mixtures ``[token, bar]`` of masked tokens."""
+        tokens = Tokens.from_batch(batch)
+        parts = self._predict(batch, tokens, self._standardise(batch, tokens), tokens.predicted)
+        return [(tokens.index[part.rows], part.mixture) for part in parts]
+
+    def forecast(
+        self, context: Context, horizon: int, quantile_levels: tuple[float, ...]
+    ) -> Forecast:
+        """Quantiles of the mixtures, all horizon tokens masked in one shot.
+
+        The latest ``config.context`` bars are looked at. With ``config.patch_size`` None, each
+        series uses the size that forecasts the end of its own context best.
+
+        Raises
+        ------
+        ConfigError
+            When context and horizon are over the token budget at every patch size.
+        DataError
+            When a series has no observed value in its context.
+        """
+        return moirai_forecast.forecast(self, context, horizon, quantile_levels)
+
+    def choose_patch_size(
+        self, contexts: Context | Sequence[Context], horizon: int | None = None
+    ) -> int:
+        """Choose the patch size that forecasts the last ``horizon`` bars of the contexts best.
+
+        The choice (lowest mean scaled CRPS over series) is kept in ``config.patch_size``, so that
+        it is saved with the model.
+
+        Raises
+        ------
+        DataError
+            When no context is longer than the horizon.
+        """
+        batches = [contexts] if isinstance(contexts, Context) else list(contexts)
+        size = moirai_forecast.best_patch_size(self, batches, horizon or self.config.horizon)
+        self.config = replace(self.config, patch_size=size)
+        return size
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``config.json`` and ``model.safetensors``, each complete or not at all."""
+        return moirai_checkpoint.save(self, Path(directory))
+
+    @classmethod
+    def load(cls, directory: str | Path, **config_overrides: Any) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            When a file is missing, damaged, of another model, or does not fit the overrides.
+        ConfigError
+            When an override is unknown or out of range.
+        """
+        return moirai_checkpoint.load(cls, Path(directory), config_overrides)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **config_overrides: Any) -> Self:
+        """Load released weights (``Salesforce/moirai-1.1-R-small`` …) or our own directory.
+
+        Parameters
+        ----------
+        source
+            A local directory, or a model of the Hugging Face hub.
+        config_overrides
+            Fields of :class:`~tsfm.models.moirai_config.MoiraiConfig`, for example ``context``.
+
+        Raises
+        ------
+        CheckpointError
+            When the files cannot be obtained or read.
+        """
+        return moirai_checkpoint.from_pretrained(cls, source, config_overrides)
+
+    def info(self) -> dict[str, Any]:
+        """Name, number of parameters (in all and trainable) and configuration."""
+        return {
+            "name": self.name,
+            "parameters": sum(p.numel() for p in self.parameters()),
+            "trainable_parameters": sum(p.numel() for p in self.parameters() if p.requires_grad),
+            "config": self.config.to_dict(),
+        }

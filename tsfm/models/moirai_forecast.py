@@ -1,0 +1,215 @@
+"""How a context becomes masked tokens, and their mixtures a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from tsfm.errors import ConfigError, DataError
+from tsfm.models.base import QUANTILE_LEVELS, Batch, Context, Forecast
+
+if TYPE_CHECKING:
+    from tsfm.models.moirai import Moirai
+    from tsfm.models.moirai_config import MoiraiConfig
+
+
+def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float, ...]) -> Forecast:
+    """Forecast every observed variate; see :meth:`tsfm.models.moirai.Moirai.forecast`."""
+    seen = context.last(model.config.context)
+    present = seen.observed.any(axis=1)
+    if not present.any(axis=1).all():
+        item = seen.item_ids[int(np.flatnonzero(~present.any(axis=1))[0])]
+        raise DataError(
+            f"no value is observed in the last {seen.length} bars",
+            where=f"item {item}",
+            remedy="drop the series or give a longer context",
+        )
+    sizes = _patch_sizes(model, context, horizon, present)
+    rng = np.random.default_rng(context.seed)
+    was_training = model.training
+    model.eval()
+    try:
+        parts = {
+            int(size): _forecast_rows(
+                model, seen, present, np.flatnonzero(sizes == size), int(size), horizon, levels, rng
+            )
+            for size in np.unique(sizes)
+        }
+    finally:
+        model.train(was_training)
+    order = np.argsort(np.concatenate([np.flatnonzero(sizes == size) for size in parts]))
+    quantiles, mean, samples = (np.concatenate(part)[order] for part in zip(*parts.values()))
+    return Forecast(
+        quantiles=quantiles,
+        quantile_levels=levels,
+        mean=mean,
+        samples=samples if model.config.num_samples else None,
+        metadata={"patch_size": sizes.tolist()},
+    )
+
+
+def best_patch_size(model: Moirai, contexts: Sequence[Context], horizon: int) -> int:
+    """The candidate with the lowest mean scaled CRPS over the ends of the contexts."""
+    total: dict[int, list[Float[np.ndarray, " batch"]]] = {}
+    for context in contexts:
+        for size, losses in _held_out_losses(model, context, horizon).items():
+            total.setdefault(size, []).append(losses)
+    means = {size: np.nanmean(np.concatenate(losses)) for size, losses in total.items()}
+    if not means or not np.isfinite(list(means.values())).any():
+        raise DataError(
+            f"no context is longer than the horizon of {horizon} bars",
+            remedy="give longer contexts, or set patch_size",
+        )
+    return min(means, key=lambda size: (np.nan_to_num(means[size], nan=np.inf), size))
+
+
+def _patch_sizes(
+    model: Moirai, context: Context, horizon: int, present: Bool[np.ndarray, "batch variate"]
+) -> np.ndarray:
+    """The patch size of each series."""
+    length = min(context.length, model.config.context)
+    widths = present.sum(axis=1)
+    fitting = [_fitting(model.config, int(width), length, horizon) for width in widths]
+    if model.config.patch_size is not None:
+        wanted = model.config.patch_size
+        return np.array([next((s for s in sizes if s >= wanted), sizes[-1]) for sizes in fitting])
+    chosen = np.array([sizes[0] for sizes in fitting])
+    if len(model.config.patch_sizes) > 1:
+        losses = _held_out_losses(model, context, horizon)
+        for row, sizes in enumerate(fitting):
+            known = [s for s in sizes if s in losses and np.isfinite(losses[s][row])]
+            if known:
+                chosen[row] = min(known, key=lambda s: losses[s][row])
+    return chosen
+
+
+def _fitting(config: MoiraiConfig, width: int, length: int, horizon: int) -> list[int]:
+    """Patch sizes at which a series stays within the token budget."""
+    tokens = {s: width * (-(-length // s) - (-horizon // s)) for s in config.patch_sizes}
+    sizes = [size for size, count in tokens.items() if count <= config.token_budget]
+    if not sizes:
+        size = config.patch_sizes[-1]
+        raise ConfigError(
+            f"context {length} + horizon {horizon} of {width} variates need {tokens[size]} tokens "
+            f"at patch size {size}, over the token budget of {config.token_budget}",
+            remedy="shorten context or horizon, or forecast fewer variates at once",
+        )
+    return sizes
+
+
+def _held_out_losses(
+    model: Moirai, context: Context, horizon: int
+) -> dict[int, Float[np.ndarray, " batch"]]:
+    """Scaled CRPS of each patch size on the last ``horizon`` bars of each series."""
+    window = context.last(model.config.context + horizon)
+    length = window.length - horizon
+    if length < 1:
+        return {}
+    past = window.past[:, :length]
+    observed = window.observed[:, :length]
+    rows = np.flatnonzero((observed.any(axis=1)).any(axis=1))
+    if not len(rows):
+        return {}
+    head = Context(past=past, observed=observed, variates=window.variates).rows(rows)
+    present = head.observed.any(axis=1)
+    future = np.where(window.observed[rows, length:], window.past[rows, length:], np.nan)
+    spread = np.nanmean(
+        np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1)), axis=(1, 2)
+    )
+    widest = int(present.sum(axis=1).max())
+    losses = {}
+    for size in _fitting(model.config, widest, length, horizon):
+        everything = np.arange(len(rows))
+        quantiles, _, _ = _forecast_rows(
+            model, head, present, everything, size, horizon, QUANTILE_LEVELS, None
+        )
+        error = future[..., None] - quantiles
+        pinball = np.maximum(np.array(QUANTILE_LEVELS) * error, (np.array(QUANTILE_LEVELS) - 1) * error)
+        losses[size] = np.full(context.batch_size, np.nan)
+        losses[size][rows] = np.nanmean(pinball, axis=(1, 2, 3)) / (spread + 1e-12)
+    return losses
+
+
+def _forecast_rows(
+    model: Moirai,
+    context: Context,
+    present: Bool[np.ndarray, "batch variate"],
+    rows: np.ndarray,
+    size: int,
+    horizon: int,
+    levels: tuple[float, ...],
+    rng: np.random.Generator | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Quantiles, means and samples of some series, all at one patch size."""
+    config = model.config
+    width, n_future = context.past.shape[2], -(-horizon // size)
+    n_past = -(-context.length // size)
+    n_samples = config.num_samples if rng is not None else 0
+    shape = (len(rows), width, n_future * size)
+    quantiles = np.full((*shape, len(levels)), np.nan, np.float32)
+    mean = np.full(shape, np.nan, np.float32)
+    samples = np.full((*shape, n_samples), np.nan, np.float32)
+    step = max(1, config.forecast_tokens // (width * (n_past + n_future)))
+    for start in range(0, len(rows), step):
+        chunk = rows[start : start + step]
+        batch = _tokens(context, present, chunk, size, n_past, n_future)
+        batch = {name: value.to(model.device) for name, value in batch.items()}
+        for slots, mixture in model.predict_tokens(batch):
+            series, token = np.divmod(slots.cpu().numpy(), width * (n_past + n_future))
+            variate, patch = np.divmod(token, n_past + n_future)
+            place = (
+                start + series[:, None],
+                variate[:, None],
+                (patch[:, None] - n_past) * size + np.arange(size),
+            )
+            quantiles[place] = mixture.quantiles(np.array(levels))
+            mean[place] = mixture.mean.cpu().numpy()
+            if rng is not None and n_samples:
+                samples[place] = mixture.sample(n_samples, rng)
+    cut = slice(horizon)
+    return (
+        quantiles[:, :, cut].swapaxes(1, 2),
+        mean[:, :, cut].swapaxes(1, 2),
+        samples[:, :, cut].transpose(0, 3, 2, 1),
+    )
+
+
+def _tokens(
+    context: Context,
+    present: Bool[np.ndarray, "batch variate"],
+    rows: np.ndarray,
+    size: int,
+    n_past: int,
+    n_future: int,
+) -> Batch:
+    """One packed row per series: each variate's patches of past and horizon, variate by variate."""
+    pad = n_past * size - context.length
+    past = np.pad(context.past[rows].swapaxes(1, 2), ((0, 0), (0, 0), (pad, n_future * size)))
+    seen = np.pad(context.observed[rows].swapaxes(1, 2), ((0, 0), (0, 0), (pad, n_future * size)))
+    n_series, width, _ = past.shape
+    total = np.where(seen, past, 0).sum(-1, dtype=np.float64)
+    centre = (total / np.maximum(seen.sum(-1), 1)).astype(np.float32)
+    past = np.where(seen, past, centre[:, :, None])
+    n_tokens = n_past + n_future
+    seen = seen.reshape(n_series, width, n_tokens, size)
+    begun = np.cumsum(seen.any(axis=(1, 3)), axis=1) > 0
+    real = present[rows][:, :, None] & begun[:, None, :]
+    place = np.arange(n_tokens)
+    shape = (n_series, width, n_tokens)
+
+    def slots(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.broadcast_to(values, shape).reshape(n_series, -1).copy())
+
+    return {
+        "target": torch.from_numpy(past.reshape(n_series, width * n_tokens, size)),
+        "observed_mask": torch.from_numpy(seen.reshape(n_series, width * n_tokens, size)),
+        "sample_id": slots(real.astype(np.int64)),
+        "time_id": slots(place),
+        "variate_id": slots(np.arange(width)[:, None]),
+        "prediction_mask": slots(place >= n_past),
+        "patch_size": slots(np.array(size)),
+    }

@@ -1,0 +1,216 @@
+"""The real tokens of a packed batch: where they are, which of them see each other, their scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_CACHED_TOKENS = 2048  # tokens whose activations stay in a processor's cache
+_SPREAD = 1.25  # longest sample of a block over its shortest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Tokens of several samples as one rectangle ``[sample, length]``.
+
+    ``index`` says which token fills each place of the rectangle and ``filled`` which places are
+    filled; both are None when the tokens fill it exactly.
+    """
+
+    samples: int
+    length: int
+    index: Int[Tensor, "sample*length"] | None = None
+    filled: Int[Tensor, " token"] | None = None
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], device: torch.device) -> Rows:
+        samples, longest = len(lengths), max(lengths)
+        if samples * longest == sum(lengths):
+            return cls(samples=samples, length=longest)
+        count = torch.tensor(lengths, device=device)
+        place = torch.arange(longest, device=device)
+        real = place < count[:, None]
+        first = torch.cumsum(count, 0) - count
+        return cls(
+            samples=samples,
+            length=longest,
+            index=torch.where(real, first[:, None] + place, 0).flatten(),
+            filled=real.flatten().nonzero().squeeze(1),
+        )
+
+    def pad(self, x: Float[Tensor, "token head dim"]) -> Float[Tensor, "sample head length dim"]:
+        if self.index is not None:
+            x = x[self.index]
+        return x.unflatten(0, (self.samples, self.length)).transpose(1, 2)
+
+    def unpad(self, x: Float[Tensor, "sample head length dim"]) -> Float[Tensor, "token head dim"]:
+        x = x.transpose(1, 2).flatten(0, 1)
+        return x if self.filled is None else x[self.filled]
+
+    def table(self, ids: Int[Tensor, " token"]) -> Int[Tensor, "sample length"]:
+        return (ids if self.index is None else ids[self.index]).view(self.samples, self.length)
+
+    def mask(self) -> Bool[Tensor, "sample 1 1 length"] | None:
+        if self.filled is None or self.index is None:
+            return None
+        mask = torch.zeros_like(self.index, dtype=torch.bool)
+        mask[self.filled] = True
+        return mask.view(self.samples, 1, 1, self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Whole samples of similar length: who asks, who is asked, and which pairs are allowed.
+
+    Attributes
+    ----------
+    position
+        Time id of each token.
+    asking
+        Which tokens ask; None for all of them.
+    same_variate
+        ``[sample, query, key]``.
+    allowed
+        ``[sample, 1, 1, key]``; None when every key is a token.
+    """
+
+    position: Int[Tensor, " token"]
+    asking: Int[Tensor, " query"] | None
+    queries: Rows
+    keys: Rows
+    same_variate: Bool[Tensor, "sample query key"]
+    allowed: Bool[Tensor, "sample 1 1 key"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The real tokens of a packed batch, sample after sample, shorter samples first.
+
+    Attributes
+    ----------
+    index
+        Position of each token in the flattened ``[batch · token]`` slots.
+    sample, group
+        Which sample and which (sample, variate) pair a token belongs to.
+    position
+        Time id.
+    predicted
+        Masked tokens, whose values are to be predicted.
+    """
+
+    index: Int[Tensor, " token"]
+    sample: Int[Tensor, " token"]
+    group: Int[Tensor, " token"]
+    variate: Int[Tensor, " token"]
+    position: Int[Tensor, " token"]
+    predicted: Bool[Tensor, " token"]
+    n_groups: int
+    sample_lengths: tuple[int, ...]
+
+    @classmethod
+    def from_batch(cls, batch: Mapping[str, Tensor]) -> Tokens:
+        """Sort the tokens whose ``sample_id`` is positive."""
+        sample_id = batch["sample_id"]
+        rows = torch.arange(sample_id.shape[0], device=sample_id.device)[:, None]
+        key = (rows * (sample_id.max() + 1) + sample_id).flatten()
+        slots = (sample_id.flatten() > 0).nonzero().squeeze(1)
+        _, sample, lengths = torch.unique(key[slots], return_inverse=True, return_counts=True)
+        by_length = torch.argsort(lengths, stable=True)
+        rank = torch.argsort(by_length)
+        order = torch.argsort(rank[sample], stable=True)
+        index, sample = slots[order], rank[sample][order]
+        variate = batch["variate_id"].flatten()[index]
+        pairs, group = torch.unique(
+            sample * (batch["variate_id"].max() + 1) + variate, return_inverse=True
+        )
+        return cls(
+            index=index,
+            sample=sample,
+            group=group,
+            variate=variate,
+            position=batch["time_id"].flatten()[index],
+            predicted=batch["prediction_mask"].flatten()[index],
+            n_groups=len(pairs),
+            sample_lengths=tuple(lengths[by_length].tolist()),
+        )
+
+    def blocks(
+        self, wanted: Bool[Tensor, " token"]
+    ) -> tuple[tuple[int, ...], list[tuple[Block, Block]]]:
+        """Cut into blocks of whole samples.
+
+        Returns
+        -------
+        sizes, blocks
+            Tokens in each block; each block twice: all its tokens asking, only ``wanted`` ones.
+        """
+        asking = torch.bincount(self.sample[wanted], minlength=len(self.sample_lengths)).tolist()
+        limit = _CACHED_TOKENS if self.index.device.type == "cpu" else 32 * _CACHED_TOKENS
+        sizes, blocks, start = [], [], 0
+        for first, last in _similar(self.sample_lengths, limit):
+            lengths = self.sample_lengths[first:last]
+            here = slice(start, start + sum(lengths))
+            keys = Rows.of(lengths, self.index.device)
+            queries = Rows.of(tuple(asking[first:last]), self.index.device)
+            full = self._block(here, keys, keys, None)
+            last_asking = wanted[here].nonzero().squeeze(1)
+            blocks.append((full, self._block(here, keys, queries, last_asking)))
+            sizes.append(sum(lengths))
+            start = here.stop
+        return tuple(sizes), blocks
+
+    def _block(
+        self, here: slice, keys: Rows, queries: Rows, asking: Int[Tensor, " query"] | None
+    ) -> Block:
+        variate = self.variate[here]
+        asking_variate = variate if asking is None else variate[asking]
+        query_ids, key_ids = queries.table(asking_variate), keys.table(variate)
+        return Block(
+            position=self.position[here],
+            asking=asking,
+            queries=queries,
+            keys=keys,
+            same_variate=query_ids[:, :, None] == key_ids[:, None, :],
+            allowed=keys.mask(),
+        )
+
+    def location_scale(
+        self,
+        target: Float[Tensor, "token patch"],
+        observed: Bool[Tensor, "token patch"],
+        minimum_variance: float,
+    ) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
+        """Mean and standard deviation of each token's (sample, variate) over its observed context.
+
+        Sums run in float64; ``minimum_variance`` is added to the (unbiased) variance, as in the
+        reference, so that a constant series keeps a finite scale.
+        """
+        seen = observed & ~self.predicted[:, None]
+        values = target.double()
+        count = self.group_sum(seen.sum(-1).double())
+        total = self.group_sum(torch.where(seen, values, 0.0).sum(-1))
+        location = torch.where(count > 0, total / count.clamp_min(1), 0.0)[self.group]
+        deviation = torch.where(seen, values - location[:, None], 0.0)
+        squares = self.group_sum(deviation.square().sum(-1))
+        variance = torch.where(count > 1, squares / (count - 1).clamp_min(1), 0.0)
+        return location, (variance + minimum_variance).sqrt()[self.group]
+
+    def group_sum(self, values: Float[Tensor, " token"]) -> Float[Tensor, " group"]:
+        """Sum over the tokens of each (sample, variate)."""
+        return values.new_zeros(self.n_groups).index_add(0, self.group, values)
+
+
+def _similar(lengths: tuple[int, ...], limit: int) -> list[tuple[int, int]]:
+    """Cut sorted lengths into runs of at most ``limit`` tokens and similar lengths."""
+    cuts, tokens = [0], 0
+    for k, length in enumerate(lengths):
+        too_long = length > lengths[cuts[-1]] * _SPREAD + 2
+        if k > cuts[-1] and (too_long or tokens + length > limit):
+            cuts.append(k)
+            tokens = 0
+        tokens += length
+    return list(zip(cuts, [*cuts[1:], len(lengths)])) if lengths else []
