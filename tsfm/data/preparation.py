@@ -1,16 +1,18 @@
-"""Preparation: what stands between a user's frame and a panel, and between a forecast and a frame."""
+"""Preparation: between a user's frame and a panel, and between a forecast and a frame."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
-from tsfm.errors import CheckpointError
+from tsfm.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
@@ -24,7 +26,7 @@ PREPARATIONS: dict[str, str] = {
 
 
 class Preparation(ABC):
-    """Fitted on training data, kept beside the weights, shared by training, backtest and serving."""
+    """Fitted on training data, kept with the weights, shared by training, backtest and serving."""
 
     name: ClassVar[str]
 
@@ -77,3 +79,121 @@ def load_preparation(directory: str | Path) -> Preparation:
             remedy=f"save the model again; known preparations: {', '.join(PREPARATIONS)}",
         ) from error
     return getattr(import_module(module), attribute)(**state)
+
+
+class ColumnPreparation(Preparation):
+    """Value columns to variates as they are, and back.
+
+    Parameters
+    ----------
+    variates
+        The value columns.
+    freq
+        A pandas alias; without it the panel keeps the frame's own timestamps only.
+    seasonality
+        Bars in one season (1: none).
+
+    Raises
+    ------
+    ConfigError
+        When no column is named, one is named twice, or pandas does not know ``freq``.
+    """
+
+    name: ClassVar[str] = "columns"
+
+    def __init__(
+        self, *, variates: Sequence[str], freq: str | None = None, seasonality: int = 1
+    ) -> None:
+        from tsfm.data.panel import PanelInfo
+
+        self.variates, self.freq, self.seasonality = tuple(variates), freq, seasonality
+        reserved = {"item_id", "timestamp"} & set(self.variates)
+        if reserved:
+            raise ConfigError(
+                f"{', '.join(sorted(reserved))} cannot be forecast",
+                where="variates",
+                remedy="name value columns",
+            )
+        PanelInfo(name="columns", variates=self.variates, freq=freq, seasonality=seasonality)
+
+    def fit(self, frame: pd.DataFrame) -> Self:
+        """Check the frame; there is nothing to learn.
+
+        Raises
+        ------
+        DataError
+            As :meth:`panel`.
+        """
+        self.panel(frame)
+        return self
+
+    def panel(self, frame: pd.DataFrame, name: str = "frame") -> Panel:
+        """One series per ``item_id``, in the order of the frame's rows.
+
+        Raises
+        ------
+        DataError
+            When a column is missing, a value is not a number, or an item's timestamps are
+            unsorted, repeated or carry a time zone.
+        """
+        from tsfm.data.panel import Panel, PanelInfo, Series
+
+        missing = [c for c in ("item_id", "timestamp", *self.variates) if c not in frame.columns]
+        if missing or frame.empty:
+            raise DataError(
+                f"columns {', '.join(missing)} are missing" if missing else "there are no rows",
+                where=name,
+                remedy=f"give item_id, timestamp, {', '.join(self.variates)}",
+            )
+        stamps = _naive_timestamps(frame["timestamp"], name)
+        series = []
+        for item, indices in frame.groupby("item_id", sort=False).indices.items():
+            rows = np.asarray(indices)
+            _expect_increasing(stamps, rows, f"{name}, item {item!r}")
+            try:
+                values = frame[list(self.variates)].iloc[rows].to_numpy(np.float32).T
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"a value is not a number: {error}", where=f"{name}, item {item!r}"
+                ) from error
+            series.append(Series(item_id=str(item), target=values, timestamps=stamps[rows]))
+        info = PanelInfo(
+            name=name, variates=self.variates, freq=self.freq, seasonality=self.seasonality
+        )
+        return Panel.from_series(series, info)
+
+    def restore(self, forecast: pd.DataFrame) -> pd.DataFrame:
+        """The forecast as it is: its variates are in the user's units already."""
+        return forecast
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "variates": list(self.variates),
+            "freq": self.freq,
+            "seasonality": self.seasonality,
+        }
+
+
+def _naive_timestamps(stamps: pd.Series, where: str) -> np.ndarray:
+    try:
+        dates = pd.to_datetime(stamps)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"timestamps are not dates: {error}", where=where) from error
+    if getattr(dates.dtype, "tz", None) is not None:
+        raise DataError(
+            "timestamps carry a time zone",
+            where=where,
+            remedy="convert to UTC or to local time and drop the zone",
+        )
+    return dates.to_numpy("datetime64[ns]")
+
+
+def _expect_increasing(stamps: np.ndarray, rows: np.ndarray, where: str) -> None:
+    late = np.flatnonzero(~(np.diff(stamps[rows]) > np.timedelta64(0)))
+    if len(late):
+        row = rows[late[0] + 1]
+        raise DataError(
+            f"the timestamp {stamps[row]} is not later than the item's previous",
+            where=f"{where}, row {row}",
+            remedy="sort the rows and drop the repeated ones",
+        )
