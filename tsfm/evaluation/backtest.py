@@ -79,7 +79,7 @@ class Backtest:
         bars = horizon * width
         frame = pd.DataFrame(
             {
-                "model": pd.Categorical.from_codes(np.zeros(windows * bars, int), [self.model]),
+                "model": np.full(windows * bars, self.model, object),
                 "item_id": np.repeat(np.asarray(self.item_ids, object), bars),
                 "origin": np.repeat(self.origins, bars),
                 "step": np.tile(np.repeat(np.arange(1, horizon + 1), width), windows),

@@ -29,13 +29,13 @@ class Replicates:
 
     Attributes
     ----------
-    values
+    ratios
         ``[statistic, replicate]``; replicates that drew nothing of a statistic are NaN.
     clusters
         Independent units behind them; too few, and there is no interval.
     """
 
-    values: Float[np.ndarray, "statistic replicate"]
+    ratios: Float[np.ndarray, "statistic replicate"]
     clusters: int
 
 
@@ -77,9 +77,9 @@ def bootstrap_ratios(
 
     sums = [(resample(top), resample(bottom)) for top, bottom in zip(numerators, denominators)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = np.stack([np.where(bottom > 0, top / bottom, np.nan) for top, bottom in sums])
+        ratios = np.stack([np.where(bottom > 0, top / bottom, np.nan) for top, bottom in sums])
     counts = [count for count, used in ((n_items, by_item), (n_blocks, by_block)) if used]
-    return Replicates(values=values, clusters=min(counts, default=1))
+    return Replicates(ratios=ratios, clusters=min(counts, default=1))
 
 
 def interval(

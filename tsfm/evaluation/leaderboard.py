@@ -119,7 +119,7 @@ _COMPARISON = [
 
 
 def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False) -> pd.DataFrame:
-    """A leaderboard's one metric as people read it: a row per task and variate, a column per model."""
+    """One metric as people read it: a row per task and variate, a column per model."""
     part = table[table["metric"] == metric].copy()
     if part.empty:
         raise ConfigError(f"the leaderboard has no metric {metric!r}")
@@ -128,10 +128,7 @@ def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False
         part["cell"] += [
             f" ({_number(a)} – {_number(b)})" for a, b in zip(part["low"], part["high"])
         ]
-    columns = list(dict.fromkeys(part["model"]))
-    return part.pivot(index=["task", "variate"], columns="model", values="cell")[columns].fillna(
-        "–"
-    )
+    return _wide(part, "model")
 
 
 def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -140,11 +137,7 @@ def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
         f"{row.skill:+.1%} ({row.low:+.1%} … {row.high:+.1%}) {row.verdict}"
         for row in comparison.itertuples()
     ]
-    wide = comparison.assign(cell=cells)
-    columns = list(dict.fromkeys(wide["baseline"]))
-    return wide.pivot(index=["task", "variate"], columns="baseline", values="cell")[columns].fillna(
-        "–"
-    )
+    return _wide(comparison.assign(cell=cells), "baseline")
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -160,6 +153,13 @@ def to_html(table: pd.DataFrame) -> str:
     """A table as an HTML fragment."""
     flat = table.reset_index() if table.index.names[0] is not None else table
     return flat.to_html(index=False, border=0, float_format=_number, classes="leaderboard")
+
+
+def _wide(table: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """Rows and columns in the order that the table has them."""
+    cells = table.set_index(["task", "variate", columns])["cell"].unstack(columns)  # noqa: PD010
+    rows = table.set_index(["task", "variate"]).index.unique()
+    return cells.loc[rows, list(dict.fromkeys(table[columns]))].fillna("–")
 
 
 def _pair(
@@ -209,7 +209,7 @@ def _replicates(
         cluster=str(cell["cluster"].iloc[0]),
         replicates=replicates,
     )
-    return drawn.values, drawn.clusters
+    return drawn.ratios, drawn.clusters
 
 
 def _groups(scores: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:

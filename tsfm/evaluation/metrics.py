@@ -16,7 +16,7 @@ winkler    Winkler (1972) score of the central 80 % interval                    
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ class Sums(NamedTuple):
     denominator: np.ndarray
 
 
-def finish(metric: str, ratio: np.ndarray) -> np.ndarray:
+def finish(metric: str, ratio: Any) -> Any:
     """The metric's value from its summed numerator over its summed denominator."""
     return np.sqrt(ratio) if metric == "rmse" else ratio
 
@@ -212,14 +212,14 @@ def time_blocks(backtest: Backtest, least_horizons: int = 2) -> np.ndarray:
     return np.minimum(blocks, count - 1)
 
 
-def _constant(value: str, length: int) -> pd.Categorical:
-    return pd.Categorical.from_codes(np.zeros(length, np.int8), categories=[value])
+def _constant(value: str, length: int) -> pd.Categorical[str]:
+    return pd.Categorical([value]).take(np.zeros(length, np.intp))
 
 
 def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
     from pandas.api.types import union_categoricals
 
-    joined = {}
+    joined: dict[str, Any] = {}
     for name in frames[0].columns:
         columns = [frame[name] for frame in frames]
         if isinstance(columns[0].dtype, pd.CategoricalDtype):

@@ -152,7 +152,7 @@ class Task:
         ConfigError
             When a field is out of its range.
         """
-        defaults = {
+        defaults: dict[str, Any] = {
             "name": panel.info.name,
             "targets": panel.info.variates,
             "seasonality": panel.info.seasonality,
@@ -246,7 +246,7 @@ class Task:
             raise DataError(
                 f"the panel has fingerprint {panel.fingerprint}, not {self.panel_fingerprint}",
                 where=f"task {self.name}",
-                remedy="ask the task of the panel it was frozen on, or make a new task with Task.on",
+                remedy="ask it of the panel it was frozen on, or make a new task with Task.on",
             )
         held = {
             "items": panel.item_ids,
