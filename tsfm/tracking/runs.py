@@ -104,7 +104,8 @@ class MlflowRun:
         adopted = None if parent else os.environ.pop("MLFLOW_RUN_ID", None)
         run = begin(client, experiment, adopted=adopted, resume=resume, run_name=run_name)
         started = cls(client, run, uri)
-        started.set_tags(opening_tags(entry_point, parent) | dict(tags or {}))
+        kept = {key: tag for key, tag in run.data.tags.items() if key.startswith("mlflow.")}
+        started.set_tags(opening_tags(entry_point, parent) | kept | dict(tags or {}))
         for outdated in {FAILURE_TAG, REAPED_TAG} & set(run.data.tags):
             client.delete_tag(run.info.run_id, outdated)
         return started

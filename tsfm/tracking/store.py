@@ -53,10 +53,11 @@ def connect(uri: str | None = None) -> str:
     """
     _read_env_file()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     address = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri())
     check(address)
     os.environ["MLFLOW_TRACKING_URI"] = address
-    for noisy in ("mlflow.store.db.utils", "alembic"):
+    for noisy in ("mlflow.store.db.utils", "mlflow.models.signature", "mlflow.pyfunc", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if "mlflow" in sys.modules:
         import mlflow
