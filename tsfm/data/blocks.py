@@ -10,6 +10,7 @@ from tsfm.data.series import Series
 from tsfm.errors import ConfigError
 
 BLOCK = 64
+_ROWS_AT_ONCE = 16_384
 
 
 def hash_blocks(series: Series, block: int = BLOCK) -> UInt64[np.ndarray, "variate block"]:
@@ -38,9 +39,10 @@ def hash_blocks(series: Series, block: int = BLOCK) -> UInt64[np.ndarray, "varia
 
 def hash_rows(values: Float[np.ndarray, "row time"]) -> UInt64[np.ndarray, " row"]:
     """xxHash64 of the bytes of every row; zero where it is constant or holds a NaN."""
-    telling = (values != values[:, :1]).any(axis=1) & ~np.isnan(values).any(axis=1)
-    rows = np.ascontiguousarray(values)
-    hashes = np.zeros(len(rows), np.uint64)
-    for k in np.flatnonzero(telling):
-        hashes[k] = xxhash.xxh3_64_intdigest(rows[k])
+    hashes = np.zeros(len(values), np.uint64)
+    for begin in range(0, len(values), _ROWS_AT_ONCE):
+        rows = np.ascontiguousarray(values[begin : begin + _ROWS_AT_ONCE])
+        telling = (rows != rows[:, :1]).any(axis=1) & ~np.isnan(rows).any(axis=1)
+        for k in np.flatnonzero(telling):
+            hashes[begin + k] = xxhash.xxh3_64_intdigest(rows[k])
     return hashes
