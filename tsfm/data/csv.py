@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -247,7 +247,7 @@ def _place(rows: Rows, config: TableConfig, freq: str | None, where: str) -> Row
     return replace(
         rows,
         dates=dates,
-        values=_spread(rows.values, place, len(dates)),
+        targets=_spread(rows.targets, place, len(dates)),
         covariates=_spread(rows.covariates, place, len(dates)),
     )
 
@@ -280,7 +280,7 @@ def _check(rows: Rows, config: TableConfig, train: int, where: str) -> None:
             where=here,
             remedy="leave the item out, or lower min_length (context and horizon)",
         )
-    for name, values in zip(rows.names, rows.values):
+    for name, values in zip(rows.names, rows.targets):
         observed = values[~np.isnan(values)]
         if not len(observed) or np.isnan(values[:train]).all():
             part = "series" if not len(observed) else "training part"
@@ -298,9 +298,9 @@ def _check(rows: Rows, config: TableConfig, train: int, where: str) -> None:
 
 
 def _normalize(rows: Rows, train: int, config: TableConfig, where: str) -> dict[str, list[float]]:
-    """Scale ``rows.values`` in place; mean and standard deviation of every variate."""
+    """Scale ``rows.targets`` in place; mean and standard deviation of every variate."""
     scales = {}
-    for name, values in zip(rows.names, rows.values):
+    for name, values in zip(rows.names, rows.targets):
         mean, std = float(np.nanmean(values[:train])), float(np.nanstd(values[:train]))
         if std == 0 and not config.allow_constant:
             raise DataError(
@@ -320,7 +320,7 @@ def _series(rows: Rows, config: TableConfig, stop: int) -> Series:
     explicit = config.calendar is not None
     return Series(
         item_id=rows.item_id,
-        target=rows.values[:, :stop],
+        target=rows.targets[:, :stop],
         start=None if explicit else rows.dates[0],
         timestamps=rows.dates[:stop].to_numpy() if explicit else None,
         past_covariates=past if len(past) else None,

@@ -1,4 +1,4 @@
-"""Which frequency dated rows have, and putting them on its grid: found out or refused, not assumed."""
+"""The frequency of dated rows, found or refused but never assumed, and the grid it spans."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Rows:
     item_id: str
     dates: pd.DatetimeIndex
     names: tuple[str, ...]
-    values: Float[np.ndarray, "variate time"]
+    targets: Float[np.ndarray, "variate time"]
     covariates: Float[np.ndarray, "covariate time"]
 
 
@@ -70,11 +70,13 @@ def read_rows(
         if layout == "wide":
             for column, line in zip(columns, chosen):
                 yield Rows(
-                    item_id=column, dates=index, names=names, values=line[None], covariates=extra
+                    item_id=column, dates=index, names=names, targets=line[None], covariates=extra
                 )
         else:
             covered = extra if rows is None else extra[:, rows]
-            yield Rows(item_id=item_id, dates=index, names=names, values=chosen, covariates=covered)
+            yield Rows(
+                item_id=item_id, dates=index, names=names, targets=chosen, covariates=covered
+            )
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -183,9 +185,9 @@ def _numbers(frame: pd.DataFrame, columns: list[str], where: str) -> np.ndarray:
     numbers = np.empty((len(columns), len(frame)))
     for row, column in enumerate(columns):
         values = frame[column]
-        converted = pd.to_numeric(values, errors="coerce")
         if pd.api.types.is_datetime64_any_dtype(values):
-            converted = converted.where(False)
+            values = values.astype(str)
+        converted = pd.to_numeric(values, errors="coerce")
         lost = np.flatnonzero(converted.isna() & values.notna())
         if len(lost):
             raise DataError(
