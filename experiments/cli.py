@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from typing import Any, TypeVar
 from dotenv import load_dotenv
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config import writable
 from tsfm.errors import ConfigError, UserError
 
 CONF = Path(__file__).parent / "conf"
@@ -61,22 +60,31 @@ def compose_config(
         When a parameter is unknown, or a value has the wrong type or is not allowed.
     """
     given = _read_words(words, parameters)
-    overrides = shlex.split(given.pop("overrides", ""))
+    rest = shlex.split(given.pop("overrides", ""))
+    groups: list[str] = []
     values: dict[str, str] = {}
-    for parameter, value in given.items():
-        key = parameters[parameter].key
+    keys = {parameter: parameters[parameter].key for parameter in given}
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"overrides has {word!r}", remedy="write group.key=value")
+        keys[key], given[key] = (f"@{key}" if (CONF / key).is_dir() else key), value
+    for name_given, key in keys.items():
+        value = given[name_given]
         if not key.startswith("@"):
             values[key] = value
         elif (CONF / key[1:] / f"{value}.yaml").exists():
-            overrides.insert(0, f"{key[1:]}={value}")
+            groups.append(f"{key[1:]}={value}")
         else:
-            overrides.insert(0, f"{key[1:]}={_fallback(key[1:], parameter, value)}")
+            groups.append(f"{key[1:]}={_fallback(key[1:], name_given, value)}")
             values[f"{key[1:]}.path"] = value
-    composed = _compose(name, overrides)
+    composed = _compose(name, groups)
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(schema), composed)
+        tree = OmegaConf.merge(writable(schema), composed)
         for key, value in values.items():
-            OmegaConf.update(tree, key, _typed(tree, key, value), force_add=False)
+            OmegaConf.update(
+                tree, key, _typed(tree, key, value), force_add=key.startswith("model.")
+            )
         config = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
         raise ConfigError(_told(error), remedy="see --help for the parameters") from error
@@ -104,7 +112,6 @@ def run(
         return
     load_dotenv(Path.cwd() / ".env")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         main(compose_config(name, schema, parameters, words))
     except UserError as error:
@@ -144,16 +151,10 @@ def _fallback(group: str, parameter: str, value: str) -> str:
     return "path"
 
 
-def _compose(name: str, overrides: list[str]) -> DictConfig:
+def _compose(name: str, groups: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            return compose(name, overrides=overrides)
-        except HydraException as error:
-            raise ConfigError(
-                f"overrides={' '.join(overrides)!r} do not fit: {_told(error)}",
-                remedy="write group.key=value, with keys as in experiments/conf",
-            ) from error
+        return compose(name, overrides=groups)
 
 
 def _typed(tree: Any, key: str, value: str) -> Any:
@@ -192,7 +193,3 @@ def _help(name: str, title: str, parameters: Mapping[str, Parameter]) -> str:
         lines.append(f"  {parameter:<{width}}  {meta.help} [{shown}]")
     lines.append(f"  {'overrides':<{width}}  anything else, e.g. 'model.d_model=256' (see conf/)")
     return "\n".join(lines)
-
-
-def _as_interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt

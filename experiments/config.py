@@ -42,6 +42,21 @@ class EvaluationConfig:
             raise ConfigError(f"evaluation.windows_per_item={self.windows_per_item} is less than 1")
 
 
+def writable(schema: type) -> Any:
+    """A schema's tree; frozen dataclasses give read-only ones, which could not be filled."""
+    tree = OmegaConf.structured(schema)
+    _unlock(tree)
+    return tree
+
+
+def _unlock(node: Any) -> None:
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and not child._is_none():
+            _unlock(child)
+
+
 def check_lengths(context: int, horizon: int) -> None:
     """Both positive; a context under five horizons is allowed but seldom wise."""
     if context < 1 or horizon < 1:
@@ -62,7 +77,7 @@ def model_config(tree: Any) -> Any:
     name = values.pop("name", None)  # type: ignore[union-attr]
     one_of("model", name, MODEL_CONFIGS)
     module, _, attribute = MODEL_CONFIGS[str(name)].partition(":")
-    schema = OmegaConf.structured(getattr(import_module(module), attribute))
+    schema = writable(getattr(import_module(module), attribute))
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, values))
     except OmegaConfBaseException as error:
@@ -102,3 +117,22 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         check_lengths(self.context, self.horizon)
         object.__setattr__(self, "model", model_config(self.model))
+
+
+def resumed(config: PretrainConfig) -> PretrainConfig:
+    """The config of the run that ``config.resume`` names, since it goes on as it began.
+
+    Raises
+    ------
+    TrackingError
+        When the run or its config is not there.
+    """
+    if not config.resume:
+        return config
+    from tsfm.tracking.runs import stored_file
+
+    stored = OmegaConf.load(stored_file(config.resume, "config.yaml"))
+    tree = OmegaConf.merge(writable(PretrainConfig), stored, {"resume": config.resume})
+    found = OmegaConf.to_object(tree)
+    assert isinstance(found, PretrainConfig)
+    return found

@@ -66,14 +66,23 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Panels with their sampling weights, and the preparation that made them."""
+    """Panels with their sampling weights, and how they came about.
+
+    Attributes
+    ----------
+    preparation
+        From a user's frame to such a panel, and back.
+    example
+        A frame as ``preparation`` takes it: the latest bars of one item.
+    """
 
     panels: tuple[Panel, ...]
     weights: tuple[float, ...]
     preparation: Preparation
+    example: pd.DataFrame
 
 
-def load_source(config: SourceConfig) -> Source:
+def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
     """Make or open the panels of a source.
 
     Raises
@@ -81,36 +90,76 @@ def load_source(config: SourceConfig) -> Source:
     DataError
         When a file is missing, unreadable or holds no valid bars.
     """
+    if config.name == "path":
+        return _read(Path(config.path).expanduser(), example_bars)
     from tsfm.data.ohlcv.preparation import BarPreparation
+    from tsfm.data.ohlcv.sample import sample_bars, sample_panel
+    from tsfm.data.ohlcv.simulator import MarketConfig, simulate_bars, simulate_panel
 
     preparation = BarPreparation()
-    if config.name == "path":
-        return Source(panels=(_read(Path(config.path)),), weights=(1.0,), preparation=preparation)
-    panels, weights = [], []
+    panels: list[Panel] = []
     if config.name in ("simulated", "mixed"):
-        from tsfm.data.ohlcv.simulator import MarketConfig, simulate_panel
-
         market = MarketConfig(
             n_assets=config.simulated_assets, n_bars=config.simulated_bars, seed=config.seed
         )
         panels.append(simulate_panel(market, preparation))
-        weights.append(config.simulated_weight)
     if config.name in ("sample", "mixed"):
-        from tsfm.data.ohlcv.sample import sample_panel
-
         panels.append(sample_panel(preparation))
-        weights.append(1 - config.simulated_weight)
-    return Source(panels=tuple(panels), weights=tuple(weights), preparation=preparation)
+    share = config.simulated_weight
+    if config.name == "simulated":
+        bars = simulate_bars(MarketConfig(n_assets=2, n_bars=example_bars, seed=config.seed))
+    else:
+        bars = sample_bars()
+    return Source(
+        panels=tuple(panels),
+        weights=(share, 1 - share) if config.name == "mixed" else (1.0,),
+        preparation=preparation,
+        example=_latest(bars, example_bars),
+    )
 
 
-def _read(path: Path) -> Panel:
+def _read(path: Path, example_bars: int) -> Source:
     """A panel as it is; a CSV or Parquet file as bars."""
     from tsfm.data.ohlcv.preparation import BarPreparation
     from tsfm.data.panel import Panel
+    from tsfm.data.preparation import ColumnPreparation
 
+    preparation: Preparation
     if path.suffix.lower() in (".csv", ".parquet"):
-        return BarPreparation().panel(read_frame(path), name=path.stem)
-    return Panel.open(path)
+        preparation, frame = BarPreparation(), read_frame(path)
+        panel = preparation.panel(frame, name=path.stem)
+    else:
+        panel = Panel.open(path)
+        info = panel.info
+        preparation = ColumnPreparation(
+            variates=info.variates, freq=info.freq, seasonality=info.seasonality
+        )
+        frame = _frame_of(panel, example_bars)
+    return Source(
+        panels=(panel,),
+        weights=(1.0,),
+        preparation=preparation,
+        example=_latest(frame, example_bars),
+    )
+
+
+def _latest(frame: pd.DataFrame, bars: int) -> pd.DataFrame:
+    first = frame[frame["item_id"] == frame["item_id"].iloc[0]]
+    return first.tail(bars).reset_index(drop=True)
+
+
+def _frame_of(panel: Panel, bars: int) -> pd.DataFrame:
+    """The latest bars of a panel's first item, a column for each variate."""
+    import pandas as pd
+
+    series = panel.series(0)
+    values = dict(zip(panel.info.variates, series.target[:, -bars:], strict=True))
+    stamps = panel.timestamps(0)
+    if stamps is None:
+        raise DataError("the series have no timestamps", where=f"panel {panel.info.name}")
+    frame = pd.DataFrame({"timestamp": stamps[-bars:], **values})
+    frame.insert(0, "item_id", series.item_id)
+    return frame
 
 
 def read_frame(path: Path) -> pd.DataFrame:

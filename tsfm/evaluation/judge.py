@@ -10,7 +10,7 @@ import pandas as pd
 from tsfm.data.panel import Panel
 from tsfm.evaluation.backtest import Backtest, backtest
 from tsfm.evaluation.leaderboard import compare, leaderboard
-from tsfm.evaluation.metrics import score
+from tsfm.evaluation.metrics import concat_scores, score
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Forecaster
 
@@ -28,14 +28,14 @@ class Verdict:
     comparison
         Skill against each baseline, per task and variate: won, lost or tied.
     backtests
-        The model's forecasts by task, for plots.
+        By task, the model's first; for plots.
     """
 
     model: str
     scores: pd.DataFrame
     leaderboard: pd.DataFrame
     comparison: pd.DataFrame
-    backtests: dict[str, Backtest]
+    backtests: dict[str, list[Backtest]]
 
 
 def judge(
@@ -47,18 +47,17 @@ def judge(
     metric: str = "crps",
 ) -> Verdict:
     """Backtest all forecasters on all tasks and compare the model with each baseline."""
-    scores, backtests = [], {}
+    backtests: dict[str, list[Backtest]] = {}
+    own = name or model.name
     for task, panel in tasks:
-        for forecaster in (model, *baselines):
-            result = backtest(forecaster, task, panel)
-            if forecaster is model:
-                backtests[task.name] = result
-            scores.append(score(result))
-    frame = pd.concat(scores, ignore_index=True)
+        results = [backtest(model, task, panel, name=own)]
+        results += [backtest(baseline, task, panel) for baseline in baselines]
+        backtests[task.name] = results
+    scores = concat_scores([score(result) for results in backtests.values() for result in results])
     return Verdict(
-        model=name or model.name,
-        scores=frame,
-        leaderboard=leaderboard(frame),
-        comparison=compare(frame, name or model.name, metric),
+        model=own,
+        scores=scores,
+        leaderboard=leaderboard(scores),
+        comparison=compare(scores, own, metric),
         backtests=backtests,
     )

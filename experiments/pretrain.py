@@ -1,0 +1,129 @@
+"""Experiment 1: pretrain a masked any-variate encoder on market bars, judge it, register it.
+
+    mlflow run . -e pretrain
+    mlflow run . -e pretrain -P data=sample -P max_steps=1000 -P patch_sizes=16,32
+    mlflow run . -e pretrain -P overrides="model.d_model=256 trainer.accumulate=2"
+    mlflow run . -e pretrain -P resume=<run id>
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from experiments.cli import Parameter, run
+from experiments.config import PretrainConfig, resumed
+
+if TYPE_CHECKING:
+    from tsfm.data.sources import Source
+    from tsfm.evaluation.holdout import HoldOut
+    from tsfm.evaluation.judge import Verdict
+    from tsfm.models.moirai import Moirai
+    from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.trainer import FitResult
+
+PARAMETERS = {
+    "data": Parameter("@data", "sample, simulated, mixed, or the path of a panel or of bars"),
+    "model": Parameter("@model", "what to train"),
+    "patch_sizes": Parameter("model.patch_sizes", "bars in a patch, drawn per sample"),
+    "mask_ratio_min": Parameter("model.mask_ratio_min", "least share of patches to predict"),
+    "mask_ratio_max": Parameter("model.mask_ratio_max", "largest share of patches to predict"),
+    "context": Parameter("context", "bars seen"),
+    "horizon": Parameter("horizon", "bars forecast"),
+    "max_steps": Parameter("trainer.max_steps", "optimiser steps"),
+    "batch_size": Parameter("trainer.batch_size", "packed rows in a step"),
+    "lr": Parameter("trainer.lr", "peak learning rate"),
+    "seed": Parameter("seed", "of everything drawn"),
+    "register_as": Parameter("register_as", "name in the model registry; empty: none"),
+    "resume": Parameter("resume", "id of an interrupted run to go on with"),
+}
+
+
+def main(config: PretrainConfig) -> None:
+    from tsfm.data.sources import load_source
+    from tsfm.tracking.experiment import open_experiment, output_directory
+    from tsfm.tracking.registry import register
+    from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
+
+    config = resumed(config)
+    with open_experiment(
+        "pretrain", config, entry_point="pretrain", seed=config.seed, resume=config.resume
+    ) as record:
+        source = load_source(config.data)
+        held_out = divide(source, config)
+        record_panels(record, held_out)
+
+        result = train(source, held_out, config, record)
+        record_fit(record, result)
+
+        verdict = judge_model(result, held_out, config)
+        metric = config.evaluation.headline_metric
+        record_verdict(record, verdict, step=result.steps, metric=metric)
+
+        version = register(
+            record, result.model_directory, source.preparation, name=config.register_as
+        )
+    output = output_directory(record)
+    show_summary(record, verdict, version=version, output=output, metric=metric)
+
+
+def divide(source: Source, config: PretrainConfig) -> list[HoldOut]:
+    """Keep the end of time and some symbols of every panel from training."""
+    from tsfm.evaluation.holdout import hold_out
+
+    return [
+        hold_out(
+            panel,
+            context=config.context,
+            horizon=config.horizon,
+            windows_per_item=config.evaluation.windows_per_item,
+            validation_share=config.data.validation_share,
+            test_share=config.data.test_share,
+            held_out_share=config.data.held_out_share,
+            seed=config.data.seed,
+        )
+        for panel in source.panels
+    ]
+
+
+def train(
+    source: Source, held_out: list[HoldOut], config: PretrainConfig, record: MlflowRun
+) -> FitResult:
+    """Masked pretraining on the mixture, watched on the validation period."""
+    import torch
+
+    from tsfm.models.moirai import Moirai
+    from tsfm.tracking.experiment import output_directory
+    from tsfm.training.monitor import ForecastMonitor
+    from tsfm.training.trainer import fit
+
+    torch.manual_seed(config.seed)
+    output = output_directory(record)
+    return fit(
+        Moirai(config.model),
+        [division.train for division in held_out],
+        validation=[division.validation for division in held_out],
+        weights=source.weights,
+        config=replace(config.trainer, seed=config.seed),
+        output_dir=output,
+        resume_from=output if config.resume else None,
+        logger=record,
+        on_validation=ForecastMonitor([division.validation_task for division in held_out], record),
+    )
+
+
+def judge_model(result: FitResult, held_out: list[HoldOut], config: PretrainConfig) -> Verdict:
+    """The model and the baselines on held-out time and held-out symbols."""
+    from tsfm.evaluation.judge import judge
+    from tsfm.models import model_class
+
+    return judge(
+        result.model,
+        [model_class(name)() for name in config.evaluation.baselines],
+        [task for division in held_out for task in division.tasks],
+        metric=config.evaluation.headline_metric,
+    )
+
+
+if __name__ == "__main__":
+    run("pretrain", PretrainConfig, PARAMETERS, main, title="Pretrain on market bars.")

@@ -1,0 +1,58 @@
+"""One experiment: its run opened, described and closed, with a directory for its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tsfm.errors import CheckpointError
+from tsfm.tracking import store
+from tsfm.tracking.reaper import reap
+from tsfm.tracking.runs import MlflowRun
+
+OUTPUTS = Path("outputs")
+
+
+@contextmanager
+def open_experiment(
+    name: str, config: Any, *, entry_point: str, seed: int, resume: str = ""
+) -> Iterator[MlflowRun]:
+    """A run with its config and environment on record, after clearing away runs that died.
+
+    Parameters
+    ----------
+    name
+        Of the MLflow experiment.
+    config
+        A dataclass; recorded whole.
+    resume
+        Id of an interrupted run to go on with; empty for a new one.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store cannot be used.
+    CheckpointError
+        When the run to resume left no checkpoints on this machine.
+    """
+    uri = store.connect()
+    if resume and not (OUTPUTS / resume).is_dir():
+        raise CheckpointError(
+            f"run {resume} left no checkpoints here",
+            where=str((OUTPUTS / resume).resolve()),
+            remedy="resume it in the directory and on the machine where it ran",
+        )
+    reap(uri)
+    with MlflowRun.start(name, entry_point=entry_point, resume=resume or None, uri=uri) as record:
+        if not resume:
+            record.log_config(config)
+        record.log_environment(seed=seed)
+        output_directory(record).mkdir(parents=True, exist_ok=True)
+        yield record
+
+
+def output_directory(record: MlflowRun) -> Path:
+    """Where a run keeps its checkpoints: ``outputs/<run id>``."""
+    return OUTPUTS / record.run_id

@@ -1,0 +1,107 @@
+"""What an experiment leaves in its run at the end, and what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from tsfm.evaluation import plots
+from tsfm.evaluation.holdout import HoldOut
+from tsfm.evaluation.judge import Verdict
+from tsfm.evaluation.leaderboard import pivot, to_markdown, verdicts
+from tsfm.training.trainer import FitResult
+
+if TYPE_CHECKING:
+    from tsfm.tracking.runs import MlflowRun
+
+FAN_CHARTS_PER_TASK = 2
+
+
+def record_panels(record: MlflowRun, held_out: Sequence[HoldOut]) -> None:
+    """Training, validation and test panels as dataset inputs of the run."""
+    for division in held_out:
+        record.log_panel(division.train, "train")
+        record.log_panel(division.validation, "validation")
+        for _, panel in division.tasks:
+            record.log_panel(panel, "test")
+
+
+def record_fit(record: MlflowRun, result: FitResult) -> None:
+    """Size, speed and memory of a training run."""
+    info = result.model.info()
+    record.log_metrics(
+        {
+            "parameters": float(info["parameters"]),
+            "best_step": float(result.best_step),
+            "train_seconds": result.train_seconds,
+            "train_tokens_per_second": result.tokens_per_second,
+            "peak_memory_bytes": float(result.peak_memory),
+        },
+        step=result.steps,
+    )
+
+
+def record_verdict(record: MlflowRun, verdict: Verdict, *, step: int, metric: str) -> None:
+    """Final metrics beside the baselines', tables and plots of every task."""
+    record.log_metrics(final_metrics(verdict), step=step)
+    record.log_table(verdict.leaderboard, "leaderboard")
+    record.log_table(verdict.comparison, "comparison")
+    record.log_text(
+        f"# {metric} by forecaster\n\n{to_markdown(pivot(verdict.leaderboard, metric))}\n\n"
+        f"# Skill of {verdict.model} over each baseline (95 % clustered interval)\n\n"
+        f"{to_markdown(verdicts(verdict.comparison))}\n",
+        "tables/results.md",
+    )
+    for name, backtests in verdict.backtests.items():
+        own = backtests[0]
+        record.log_figure(plots.calibration(own), f"calibration/{name}")
+        record.log_figure(plots.error_by_horizon(backtests), f"error_by_horizon/{name}")
+    record.log_figure(plots.skill(verdict.comparison), "skill")
+
+
+def final_metrics(verdict: Verdict) -> dict[str, float]:
+    """The model's metrics, keyed ``<metric>.<task>.<variate>``, and its skill over the best baseline."""
+    own = verdict.leaderboard[verdict.leaderboard["model"] == verdict.model]
+    values = {
+        f"{row.metric}.{row.task}.{row.variate}": float(row.value) for row in own.itertuples()
+    }
+    best = verdict.comparison[verdict.comparison["is_best_baseline"]]
+    for row in best.itertuples():
+        values[f"skill.{row.task}.{row.variate}"] = float(row.skill)
+    return values
+
+
+def show_summary(
+    record: MlflowRun, verdict: Verdict, *, version: str | None, output: Path, metric: str
+) -> None:
+    """Print where the run is, how it did and what was registered."""
+    console = Console()
+    table = Table(title=f"{metric}: {verdict.model} beside the best baseline")
+    for column in ("task", "target", verdict.model, "best baseline", "", "skill (95 %)", ""):
+        table.add_column(column)
+    for row in verdict.comparison[verdict.comparison["is_best_baseline"]].itertuples():
+        table.add_row(
+            row.task,
+            row.variate,
+            f"{row.value:.4g}",
+            row.baseline,
+            f"{row.baseline_value:.4g}",
+            f"{row.skill:+.1%} ({row.low:+.1%} … {row.high:+.1%})",
+            row.verdict,
+        )
+    console.print(table)
+    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
+    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    console.print(f"registered  {version or 'no'}", highlight=False)
+    console.print("plots       in the run's artifacts: plots/ and images/", highlight=False)
+    console.print(f"checkpoints {output}", highlight=False)
+
+
+def verdict_rows(verdict: Verdict) -> pd.DataFrame:
+    """The comparison with the best baseline of each target, as the README shows it."""
+    return verdict.comparison[verdict.comparison["is_best_baseline"]].reset_index(drop=True)
