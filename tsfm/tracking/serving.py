@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -19,15 +19,12 @@ from tsfm.errors import ConfigError, DataError
 from tsfm.models.base import QUANTILE_LEVELS, quantile_column
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.pyfunc import PyFuncModel, PythonModelContext
+    from mlflow.pyfunc import PyFuncModel
 
 FORECASTER = "forecaster"
 CODE_FILE = Path(__file__).with_name("serving_model.py")
 DEFAULT_HORIZON = 24
 PARAMETERS = ("horizon", "quantile_levels", "seed")
-
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict`")
 
 
 class ServedForecaster(PythonModel):
@@ -101,9 +98,10 @@ class Served:
         try:
             forecast = self.model.predict(as_input(frame), params=params)
         except MlflowException as error:
+            columns = self.model.metadata.get_input_schema().input_names()
             raise DataError(
                 f"the frame is no input of the model: {error.message}",
-                remedy=f"its columns are {', '.join(self.model.metadata.get_input_schema().input_names())}",
+                remedy=f"its columns are {', '.join(columns)}",
             ) from error
         return cast("pd.DataFrame", forecast)
 
@@ -172,20 +170,16 @@ def as_input(frame: pd.DataFrame) -> pd.DataFrame:
 
     MLflow itself refuses whole numbers where doubles are expected.
     """
-    import pandas as pd
+    return pd.DataFrame({name: _as_column(str(name), frame[name]) for name in frame.columns})
 
-    converted = {}
-    for name, column in frame.items():
-        try:
-            if name == "item_id":
-                converted[name] = column.astype(str)
-            elif name == "timestamp":
-                converted[name] = pd.to_datetime(column)
-            else:
-                converted[name] = column.astype("float64")
-        except (ValueError, TypeError) as error:
-            raise DataError(f"column {name} cannot be read: {error}") from error
-    return pd.DataFrame(converted)
+
+def _as_column(name: str, column: pd.Series) -> pd.Series:
+    try:
+        if name == "item_id":
+            return column.astype(str).astype(object)
+        return pd.to_datetime(column) if name == "timestamp" else column.astype("float64")
+    except (ValueError, TypeError) as error:
+        raise DataError(f"column {name} cannot be read: {error}") from error
 
 
 def pinned_requirements() -> list[str]:
