@@ -87,9 +87,7 @@ def test_scale_is_the_mean_seasonal_difference_of_the_observed() -> None:
     rng = np.random.default_rng(0)
     past = rng.standard_normal((40, 2))
     past[7, 0] = np.nan
-    loop = [
-        np.nanmean([abs(past[t, v] - past[t - 5, v]) for t in range(5, 40)]) for v in range(2)
-    ]
+    loop = [np.nanmean([abs(past[t, v] - past[t - 5, v]) for t in range(5, 40)]) for v in range(2)]
     np.testing.assert_allclose(seasonal_scale(past, 5), loop)
     assert np.isnan(seasonal_scale(np.ones((40, 1)), 5)).all()
     assert np.isnan(seasonal_scale(past[:4], 5)).all()

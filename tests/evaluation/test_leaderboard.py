@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsfm.errors import ConfigError
+from tsfm.evaluation.backtest import Backtest
+from tsfm.evaluation.leaderboard import (
+    compare,
+    leaderboard,
+    pivot,
+    to_html,
+    to_markdown,
+    verdicts,
+)
+from tsfm.evaluation.metrics import concat_scores, score
+
+
+@pytest.fixture
+def scores(answered: Callable[..., Backtest]) -> pd.DataFrame:
+    """A sharp and a blurred forecaster, and one that covers the first variate only."""
+    result = answered(windows=90, name="sharp")
+    center = np.where(np.isfinite(result.actual), result.actual, 3.0)
+    noise = np.random.default_rng(1).standard_normal(center.shape)
+
+    def forecaster(name: str, spread: float, shift: float = 0.0) -> Backtest:
+        mean = center + spread * (shift + 0.3 * noise)
+        quantiles = mean[..., None] + spread * np.linspace(-1.3, 1.3, 9)
+        return replace(result, model=name, mean=mean, quantiles=quantiles)
+
+    partial = forecaster("partial", 0.5)
+    quantiles = partial.quantiles.copy()
+    quantiles[:, :, 1] = np.nan
+    backtests = [
+        forecaster("sharp", 0.5),
+        forecaster("blurred", 1.0),
+        replace(partial, quantiles=quantiles),
+    ]
+    return concat_scores([score(backtest) for backtest in backtests])
+
+
+def test_values_are_ratios_of_sums_over_all_windows(scores: pd.DataFrame) -> None:
+    table = leaderboard(scores, replicates=50).set_index(["variate", "metric", "model"])
+    part = scores[
+        (scores["variate"] == "v0") & (scores["metric"] == "rmse") & (scores["model"] == "sharp")
+    ]
+    squared = (part["value"] ** 2 * part["denominator"]).sum() / part["denominator"].sum()
+    row = table.loc[("v0", "rmse", "sharp")]
+    assert row["value"] == pytest.approx(np.sqrt(squared))
+    assert row["low"] < row["value"] < row["high"]
+    assert row["windows"] == len(part)
+
+
+def test_the_best_model_comes_first(scores: pd.DataFrame) -> None:
+    table = leaderboard(scores, replicates=50)
+    for _, part in table[table["metric"] != "coverage_80"].groupby(["variate", "metric"]):
+        assert part["value"].is_monotonic_increasing
+    assert "partial" not in set(table[table["variate"] == "v1"]["model"])
+
+
+def test_a_better_model_wins_a_worse_one_loses_an_equal_one_ties(scores: pd.DataFrame) -> None:
+    ours = compare(scores, "sharp", "crps", replicates=200).set_index(["variate", "baseline"])
+    theirs = compare(scores, "blurred", "crps", replicates=200).set_index(["variate", "baseline"])
+    assert ours.loc[("v0", "blurred"), "verdict"] == "win"
+    assert theirs.loc[("v0", "sharp"), "verdict"] == "loss"
+    assert ours.loc[("v0", "partial"), "verdict"] == "tie"
+    assert ours.loc[("v0", "blurred"), "skill"] == pytest.approx(0.5, abs=0.02)
+    assert ("v1", "partial") not in ours.index
+    assert ours["is_best_baseline"].groupby("variate").sum().min() >= 1
+
+
+def test_only_windows_that_both_answered_are_compared(scores: pd.DataFrame) -> None:
+    ours = scores[(scores["model"] == "sharp") & (scores["origin"] >= 50)]
+    others = scores[scores["model"] != "sharp"]
+    both = pd.concat([ours, others], ignore_index=True)
+    pair = compare(both, "sharp", replicates=50).set_index(["variate", "baseline"])
+    row = pair.loc[("v0", "blurred")]
+    seen = scores[
+        (scores["model"] == "blurred")
+        & (scores["origin"] >= 50)
+        & (scores["metric"] == "crps")
+        & (scores["variate"] == "v0")
+    ]
+    assert row["windows"] == len(seen)
+    assert row["baseline_value"] == pytest.approx(
+        seen["numerator"].sum() / seen["denominator"].sum()
+    )
+
+
+def test_same_scores_same_table(scores: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(
+        compare(scores, "sharp", replicates=50), compare(scores, "sharp", replicates=50)
+    )
+
+
+def test_tables_read_well(scores: pd.DataFrame) -> None:
+    table = leaderboard(scores, replicates=50)
+    wide = pivot(table, "crps")
+    assert wide.loc[("random", "v1"), "partial"] == "–"
+    lines = to_markdown(wide).splitlines()
+    assert lines[0].startswith("| task | variate |")
+    assert len(lines) == 4
+    assert "win" in to_markdown(verdicts(compare(scores, "sharp", replicates=50)))
+    assert "<table" in to_html(table)
+
+
+def test_what_cannot_be_compared_is_refused(scores: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError, match="model='nobody'"):
+        compare(scores, "nobody")
+    with pytest.raises(ConfigError, match="metric='coverage_80'"):
+        compare(scores, "sharp", "coverage_80")
+    with pytest.raises(ConfigError, match="no scores"):
+        leaderboard(scores.iloc[:0])
+    with pytest.raises(ConfigError, match="no metric"):
+        pivot(leaderboard(scores, replicates=10), "luck")
