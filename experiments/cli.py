@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import writable
+from tsfm.data.locations import VARIABLES, find
 from tsfm.errors import ConfigError, UserError
 
 CONF = Path(__file__).parent / "conf"
@@ -76,8 +77,8 @@ def compose_config(
         elif (CONF / key[1:] / f"{value}.yaml").exists():
             groups.append(f"{key[1:]}={value}")
         else:
-            groups.append(f"{key[1:]}={_fallback(key[1:], name_given, value)}")
-            values[f"{key[1:]}.path"] = value
+            values[f"{key[1:]}.path"] = _located(key[1:], name_given, value)
+            groups.append(f"{key[1:]}=path")
     composed = _compose(name, groups)
     try:
         tree = OmegaConf.merge(writable(schema), composed)
@@ -131,24 +132,26 @@ def _read_words(words: Sequence[str], parameters: Mapping[str, Parameter]) -> di
         if key not in parameters and key != "overrides":
             raise ConfigError(
                 f"there is no parameter {key!r}",
-                remedy=f"the parameters are {', '.join(parameters)}, and overrides='group.key=value'"
-                " for the rest",
+                remedy=f"the parameters are {', '.join(parameters)},"
+                " and overrides='group.key=value' for the rest",
             )
         given[key] = value
     return given
 
 
-def _fallback(group: str, parameter: str, value: str) -> str:
-    """The group file for a value that names none: ``data`` may be a path."""
+def _located(group: str, parameter: str, value: str) -> str:
+    """The path meant by a value that names no file of its group: ``data`` may be one."""
     names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
     if group != "data":
         raise ConfigError(f"{parameter}={value!r} is not known", remedy=f"choose one of: {names}")
-    if not Path(value).expanduser().exists():
+    path = find(value)
+    if path is None:
         raise ConfigError(
             f"data={value!r} is neither a known source nor a path that exists",
-            remedy=f"choose one of {names}, or give a panel, CSV or Parquet file",
+            remedy=f"choose one of {names}, or give a panel, CSV or Parquet file"
+            f" (also looked for in {', '.join(VARIABLES)})",
         )
-    return "path"
+    return str(path)
 
 
 def _compose(name: str, groups: list[str]) -> DictConfig:
