@@ -240,10 +240,12 @@ def is_seasonal(values: Float[np.ndarray, " time"], season: int) -> bool:
     The test of the M4 competition's ``Naive2`` (Makridakis et al. 2020), on differences since the
     levels of a random walk would pass it.
     """
+    if len(values) <= 2 * season + 8:
+        return False
     steps = np.diff(values)
     steps = steps - steps.mean()
     power = float(steps @ steps)
-    if len(values) <= 2 * season + 8 or power == 0:
+    if power == 0:
         return False
     correlation = np.array([steps[lag:] @ steps[:-lag] for lag in range(1, season + 1)]) / power
     limit = 1.645 * np.sqrt((1 + 2 * (correlation[:-1] ** 2).sum()) / len(steps))
