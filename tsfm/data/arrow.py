@@ -98,7 +98,9 @@ class Store:
     def column(self, name: str) -> pa.ChunkedArray:
         """One of the small columns: reading it does not touch the series."""
         with self._readable():
-            return pa.chunked_array([batch.column(name) for batch in self._batches])
+            column = pa.chunked_array([batch.column(name) for batch in self._batches])
+            column.validate(full=True)
+            return column
 
     def record(self, item: int) -> Record:
         known = self._records[item]
@@ -117,7 +119,7 @@ class Store:
         if target is None:
             raise ValueError(f"row {row} has no target")
         return Record(
-            item_id=batch.column("item_id")[row].as_py(),
+            item_id=_text(batch.column("item_id"), row),
             offset=batch.column("offset")[row].as_py(),
             target=target,
             start=start.value if start.is_valid else None,
@@ -128,7 +130,7 @@ class Store:
             known_covariates=_matrix(
                 batch.column("known_covariates"), row, len(self.info.known_covariates), length
             ),
-            static=json.loads(batch.column("static")[row].as_py()),
+            static=json.loads(_text(batch.column("static"), row)),
         )
 
     @contextmanager
@@ -138,7 +140,14 @@ class Store:
             yield
         except DataError:
             raise
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        except (
+            pa.ArrowException,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:
             raise _damaged(self.where, f"{type(error).__name__}: {error}") from error
 
 
@@ -301,6 +310,12 @@ def _matrix(lists: pa.LargeListArray, row: int, rows: int, length: int) -> np.nd
         raise ValueError(f"row {row} holds {stop - start} values for [{rows}, {length}]")
     floats = lists.values.values
     return _flat(floats, "f4", start, rows * length).reshape(rows, length)
+
+
+def _text(strings: pa.StringArray, row: int) -> str:
+    cell = strings.slice(row, 1)
+    cell.validate(full=True)
+    return cell[0].as_py()
 
 
 def _vector(lists: pa.LargeListArray, row: int, length: int) -> np.ndarray | None:
