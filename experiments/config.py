@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -119,7 +119,56 @@ class PretrainConfig:
         object.__setattr__(self, "model", model_config(self.model))
 
 
-def resumed(config: PretrainConfig) -> PretrainConfig:
+FINETUNE_MODES = ("zero_shot", "linear_probe", "lora", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Experiment 2.
+
+    Attributes
+    ----------
+    base_model
+        What to start from: a directory, a hub id, ``models:/…``, or ``scratch``.
+    mode
+        ``zero_shot`` trains nothing, ``linear_probe`` the output projection, ``lora`` low-rank
+        adapters, ``full`` every weight.
+    targets
+        Variates to train on and forecast; empty: all of the panel's.
+    """
+
+    base_model: str = "models:/ohlcv/latest"
+    mode: str = "lora"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    targets: tuple[str, ...] = ()
+    context: int = 336
+    horizon: int = 48
+    seed: int = 0
+    register_as: str = "ohlcv-finetuned"
+    resume: str = ""
+    data: SourceConfig = field(default_factory=SourceConfig)
+    model: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        check_lengths(self.context, self.horizon)
+        one_of("mode", self.mode, FINETUNE_MODES)
+        if self.base_model == "scratch" and self.mode != "full":
+            raise ConfigError(
+                f"mode={self.mode} needs a trained base model", remedy="give base_model or mode=full"
+            )
+        if self.lora_rank < 1 or self.lora_alpha <= 0:
+            raise ConfigError(f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0")
+        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "model", model_config(self.model))
+
+
+Experiment = TypeVar("Experiment", PretrainConfig, FinetuneConfig)
+
+
+def resumed(config: Experiment) -> Experiment:
     """The config of the run that ``config.resume`` names, since it goes on as it began.
 
     Raises
@@ -129,10 +178,10 @@ def resumed(config: PretrainConfig) -> PretrainConfig:
     """
     if not config.resume:
         return config
-    from tsfm.tracking.runs import stored_file
+    from tsfm.tracking.experiment import stored_file
 
     stored = OmegaConf.load(stored_file(config.resume, "config.yaml"))
-    tree = OmegaConf.merge(writable(PretrainConfig), stored, {"resume": config.resume})
+    tree = OmegaConf.merge(writable(type(config)), stored, {"resume": config.resume})
     found = OmegaConf.to_object(tree)
-    assert isinstance(found, PretrainConfig)
+    assert isinstance(found, type(config))
     return found

@@ -17,8 +17,6 @@ from experiments.config import PretrainConfig, resumed
 if TYPE_CHECKING:
     from tsfm.data.sources import Source
     from tsfm.evaluation.holdout import HoldOut
-    from tsfm.evaluation.judge import Verdict
-    from tsfm.models.moirai import Moirai
     from tsfm.tracking.runs import MlflowRun
     from tsfm.training.trainer import FitResult
 
@@ -41,49 +39,42 @@ PARAMETERS = {
 
 def main(config: PretrainConfig) -> None:
     from tsfm.data.sources import load_source
-    from tsfm.tracking.experiment import open_experiment, output_directory
-    from tsfm.tracking.registry import register
+    from tsfm.evaluation.holdout import hold_out
+    from tsfm.evaluation.judge import judge
+    from tsfm.tracking.experiment import open_experiment
+    from tsfm.tracking.publish import publish
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
 
     config = resumed(config)
+    metric = config.evaluation.headline_metric
     with open_experiment(
         "pretrain", config, entry_point="pretrain", seed=config.seed, resume=config.resume
     ) as record:
         source = load_source(config.data)
-        held_out = divide(source, config)
+        held_out = [
+            hold_out(
+                panel,
+                config.data,
+                context=config.context,
+                horizon=config.horizon,
+                windows_per_item=config.evaluation.windows_per_item,
+            )
+            for panel in source.panels
+        ]
         record_panels(record, held_out)
 
         result = train(source, held_out, config, record)
         record_fit(record, result)
 
-        verdict = judge_model(result, held_out, config)
-        metric = config.evaluation.headline_metric
-        record_verdict(record, verdict, step=result.steps, metric=metric)
+        tasks = [task for division in held_out for task in division.tasks]
+        verdict = judge(result.model, config.evaluation.baselines, tasks, metric=metric)
+        record_verdict(record, verdict, metric=metric)
 
-        version = register(
-            record, result.model_directory, source.preparation, name=config.register_as
-        )
-    output = output_directory(record)
-    show_summary(record, verdict, version=version, output=output, metric=metric)
-
-
-def divide(source: Source, config: PretrainConfig) -> list[HoldOut]:
-    """Keep the end of time and some symbols of every panel from training."""
-    from tsfm.evaluation.holdout import hold_out
-
-    return [
-        hold_out(
-            panel,
-            context=config.context,
-            horizon=config.horizon,
-            windows_per_item=config.evaluation.windows_per_item,
-            validation_share=config.data.validation_share,
-            test_share=config.data.test_share,
-            held_out_share=config.data.held_out_share,
-            seed=config.data.seed,
-        )
-        for panel in source.panels
-    ]
+        logged = publish(
+            record, result, source, held_out, verdict,
+            horizon=config.horizon, register_as=config.register_as,
+        )  # fmt: skip
+    show_summary(record, verdict, registered=logged.uri, metric=metric)
 
 
 def train(
@@ -98,9 +89,10 @@ def train(
     from tsfm.training.trainer import fit
 
     torch.manual_seed(config.seed)
+    model = Moirai(config.model)
     output = output_directory(record)
-    return fit(
-        Moirai(config.model),
+    result = fit(
+        model,
         [division.train for division in held_out],
         validation=[division.validation for division in held_out],
         weights=source.weights,
@@ -110,19 +102,9 @@ def train(
         logger=record,
         on_validation=ForecastMonitor([division.validation_task for division in held_out], record),
     )
-
-
-def judge_model(result: FitResult, held_out: list[HoldOut], config: PretrainConfig) -> Verdict:
-    """The model and the baselines on held-out time and held-out symbols."""
-    from tsfm.evaluation.judge import judge
-    from tsfm.models import model_class
-
-    return judge(
-        result.model,
-        [model_class(name)() for name in config.evaluation.baselines],
-        [task for division in held_out for task in division.tasks],
-        metric=config.evaluation.headline_metric,
-    )
+    validation = [division.validation_task for division in held_out]
+    model.choose_patch_size([batch for task, panel in validation for batch in task.contexts(panel)])
+    return result
 
 
 if __name__ == "__main__":

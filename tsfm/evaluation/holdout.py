@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tsfm.data.panel import Panel
+from tsfm.data.sources import SourceConfig
 from tsfm.data.splits import split_by_item, split_by_time
 from tsfm.errors import DataError
 from tsfm.evaluation.tasks import Task
@@ -37,25 +38,24 @@ class HoldOut:
 
 
 def hold_out(
-    panel: Panel,
-    *,
-    context: int,
-    horizon: int,
-    windows_per_item: int,
-    validation_share: float,
-    test_share: float,
-    held_out_share: float,
-    seed: int,
+    panel: Panel, config: SourceConfig, *, context: int, horizon: int, windows_per_item: int
 ) -> HoldOut:
     """Divide a panel by time (with an embargo of one horizon) and by item.
+
+    Parameters
+    ----------
+    config
+        Its shares and seed say how much is kept, and of which items.
+    windows_per_item
+        Forecast origins of each series in a task.
 
     Raises
     ------
     DataError
         When a period is too short for a single window.
     """
-    validation_start, test_start = _cutoffs(panel, validation_share, test_share)
-    known, unknown = split_by_item(panel, held_out=held_out_share, seed=seed)
+    validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
+    known, unknown = split_by_item(panel, held_out=config.held_out_share, seed=config.seed)
     split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
     unknown_test = split_by_time(
         unknown, validation=validation_start, test=test_start, embargo=horizon

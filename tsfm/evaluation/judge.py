@@ -12,6 +12,7 @@ from tsfm.evaluation.backtest import Backtest, backtest
 from tsfm.evaluation.leaderboard import compare, leaderboard
 from tsfm.evaluation.metrics import concat_scores, score
 from tsfm.evaluation.tasks import Task
+from tsfm.models import model_class
 from tsfm.models.base import Forecaster
 
 
@@ -40,18 +41,18 @@ class Verdict:
 
 def judge(
     model: Forecaster,
-    baselines: Sequence[Forecaster],
+    baselines: Sequence[str],
     tasks: Sequence[tuple[Task, Panel]],
     *,
     name: str | None = None,
     metric: str = "crps",
 ) -> Verdict:
-    """Backtest all forecasters on all tasks and compare the model with each baseline."""
+    """Backtest a model and the named baselines on all tasks and compare it with each of them."""
     backtests: dict[str, list[Backtest]] = {}
     own = name or model.name
     for task, panel in tasks:
         results = [backtest(model, task, panel, name=own)]
-        results += [backtest(baseline, task, panel) for baseline in baselines]
+        results += [backtest(model_class(baseline)(), task, panel) for baseline in baselines]
         backtests[task.name] = results
     scores = concat_scores([score(result) for results in backtests.values() for result in results])
     return Verdict(

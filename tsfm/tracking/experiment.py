@@ -10,7 +10,7 @@ from typing import Any
 from tsfm.errors import CheckpointError
 from tsfm.tracking import store
 from tsfm.tracking.reaper import reap
-from tsfm.tracking.runs import MlflowRun
+from tsfm.tracking.runs import MlflowRun, artifact
 
 OUTPUTS = Path("outputs")
 
@@ -56,3 +56,17 @@ def open_experiment(
 def output_directory(record: MlflowRun) -> Path:
     """Where a run keeps its checkpoints: ``outputs/<run id>``."""
     return OUTPUTS / record.run_id
+
+
+def stored_file(run_id: str, path: str) -> Path:
+    """A file among the artifacts of an earlier run.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be used, or the run or the file is not there.
+    """
+    uri = store.connect()
+    from mlflow import MlflowClient
+
+    return artifact(MlflowClient(tracking_uri=uri), run_id, path)

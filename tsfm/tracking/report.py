@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -14,12 +12,13 @@ from tsfm.evaluation import plots
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
 from tsfm.evaluation.leaderboard import pivot, to_markdown, verdicts
+from tsfm.tracking.experiment import output_directory
 from tsfm.training.trainer import FitResult
 
 if TYPE_CHECKING:
     from tsfm.tracking.runs import MlflowRun
 
-FAN_CHARTS_PER_TASK = 2
+WINDOWS_SHOWN = 4
 
 
 def record_panels(record: MlflowRun, held_out: Sequence[HoldOut]) -> None:
@@ -46,9 +45,8 @@ def record_fit(record: MlflowRun, result: FitResult) -> None:
     )
 
 
-def record_verdict(record: MlflowRun, verdict: Verdict, *, step: int, metric: str) -> None:
-    """Final metrics beside the baselines', tables and plots of every task."""
-    record.log_metrics(final_metrics(verdict), step=step)
+def record_verdict(record: MlflowRun, verdict: Verdict, *, metric: str) -> None:
+    """Tables of the model beside the baselines, and plots of every task."""
     record.log_table(verdict.leaderboard, "leaderboard")
     record.log_table(verdict.comparison, "comparison")
     record.log_text(
@@ -77,7 +75,7 @@ def final_metrics(verdict: Verdict) -> dict[str, float]:
 
 
 def show_summary(
-    record: MlflowRun, verdict: Verdict, *, version: str | None, output: Path, metric: str
+    record: MlflowRun, verdict: Verdict, *, registered: str, metric: str
 ) -> None:
     """Print where the run is, how it did and what was registered."""
     console = Console()
@@ -97,11 +95,7 @@ def show_summary(
     console.print(table)
     console.print(f"run         {record.name}  {record.run_id}", highlight=False)
     console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
-    console.print(f"registered  {version or 'no'}", highlight=False)
+    console.print(f"model       {registered}", highlight=False)
     console.print("plots       in the run's artifacts: plots/ and images/", highlight=False)
-    console.print(f"checkpoints {output}", highlight=False)
+    console.print(f"checkpoints {output_directory(record)}", highlight=False)
 
-
-def verdict_rows(verdict: Verdict) -> pd.DataFrame:
-    """The comparison with the best baseline of each target, as the README shows it."""
-    return verdict.comparison[verdict.comparison["is_best_baseline"]].reset_index(drop=True)

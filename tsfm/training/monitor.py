@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from tsfm.data.panel import Panel
 from tsfm.evaluation import plots
 from tsfm.evaluation.backtest import backtest
+from tsfm.evaluation.metrics import score
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Forecaster
 from tsfm.training.logger import RunLogger
@@ -43,8 +44,13 @@ class ForecastMonitor:
         metrics = {}
         for task, panel in self._tasks:
             result = backtest(forecaster, task, panel)
-            for variate, crps in result.crps().items():
-                metrics[f"validation_crps.{panel.info.name}.{variate}"] = crps
+            scores = score(result)
+            sums = scores[scores["metric"] == "crps"].groupby("variate", observed=True)[
+                ["numerator", "denominator"]
+            ].sum()
+            for variate, row in sums.iterrows():
+                key = f"validation_crps.{panel.info.name}.{variate}"
+                metrics[key] = row["numerator"] / row["denominator"]
             figure = plots.fan_chart(result, panel, windows=[0])
             self.logger.log_figure(figure, f"validation/{panel.info.name}", step)
         self.logger.log_metrics(metrics, step)

@@ -1,0 +1,68 @@
+"""A trained model with all that it needs to be used again, logged and registered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tsfm.data.provenance import Provenance, overlap
+from tsfm.data.sources import Source
+from tsfm.evaluation.holdout import HoldOut
+from tsfm.evaluation.judge import Verdict
+from tsfm.tracking.registry import LoggedForecaster, log_model
+from tsfm.tracking.report import final_metrics
+from tsfm.training.trainer import FitResult
+
+if TYPE_CHECKING:
+    from tsfm.tracking.runs import MlflowRun
+
+
+def publish(
+    record: MlflowRun,
+    result: FitResult,
+    source: Source,
+    held_out: Sequence[HoldOut],
+    verdict: Verdict,
+    *,
+    horizon: int,
+    register_as: str,
+    inherited: Provenance | None = None,
+) -> LoggedForecaster:
+    """Save preparation and training provenance beside the weights, log the model, register it.
+
+    What of the tasks' scored bars was seen in training, by this model or the one it was made from,
+    is recorded as the tag ``leakage`` and the metric ``leaked_bars`` of the run.
+
+    Parameters
+    ----------
+    inherited
+        Provenance of the base model.
+    register_as
+        Empty: log the model without registering it.
+    """
+    directory = result.model.save(result.model_directory)
+    source.preparation.save(directory)
+    provenance = Provenance.of(*(division.train for division in held_out))
+    if inherited is not None:
+        provenance = provenance.inherit(inherited)
+    provenance.save(directory)
+    overlaps = [
+        overlap(provenance, panel, task.first_origin)
+        for division in held_out
+        for task, panel in division.tasks
+    ]
+    leaks = [str(found) for found in overlaps if found]
+    record.set_tags({"leakage": "; ".join(leaks) or "none"})
+    record.log_metrics({"leaked_bars": float(sum(o.seen for o in overlaps))}, step=result.steps)
+    return log_model(
+        record,
+        directory,
+        name=verdict.model,
+        input_example=source.example,
+        register_as=register_as or None,
+        metrics=final_metrics(verdict),
+        panel=held_out[0].tasks[0][1],
+        tags={"leakage": "; ".join(leaks) or "none"},
+        horizon=horizon,
+        step=result.best_step,
+    )
