@@ -4,6 +4,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 ARGS    ?=
 STAMP   := $(VENV)/.installed
+MLFLOW  := $(BIN)/mlflow $(addprefix --env-file ,$(wildcard .env))
+ENTRIES := $(shell sed -n 's/^  \([a-z]*\):.*/\1/p' MLproject)
 PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
@@ -11,10 +13,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MLFLOW_DISABLE_TELEMETRY ?= true
 export MLFLOW_DISABLE_TELEMETRY
 
-.PHONY: help setup pretrain finetune evaluate forecast test test-slow test-all lint format type ui clean
+.PHONY: help setup $(ENTRIES) test test-slow test-all lint format type ui clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-36s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@for entry in $(filter-out main,$(ENTRIES)); do \
+		printf "  make %-10s mlflow run . -e $$entry; ARGS='-P parameter=value …'\n" $$entry; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Create or refresh .venv
 
@@ -25,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-pretrain finetune evaluate forecast: $(STAMP)  ## mlflow run of that entry point; ARGS='-P data=sample'
-	@$(BIN)/mlflow run . -e $@ --env-manager local $(ARGS)
+$(ENTRIES): $(STAMP)  # every entry point of MLproject; ARGS='-P data=sample -P max_steps=1000'
+	@$(MLFLOW) run . -e $@ --env-manager local $(ARGS)
 
 test: $(STAMP)  ## The tests; ARGS='tests/data -x'
 	@$(BIN)/python -m pytest $(ARGS)
@@ -46,7 +50,7 @@ type: $(STAMP)  ## mypy
 	@$(BIN)/mypy
 
 ui: $(STAMP)  ## mlflow ui on the local store
-	@$(BIN)/mlflow ui
+	@$(MLFLOW) ui
 
 clean:  ## Remove the environment and caches, never runs
 	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml
