@@ -19,9 +19,9 @@ def panel(make_panel):
     return make_panel(3, 480)
 
 
-def renamed(panel, prefix="other-", shift=pd.Timedelta(days=3650)):
+def renamed(panel, prefix="other-"):
     copies = (
-        replace(one, item_id=prefix + one.item_id, start=one.start + shift, offset=0)
+        replace(one, item_id=prefix + one.item_id, start=one.start.replace(year=2034), offset=0)
         for one in panel
     )
     return Panel.from_series(copies, replace(panel.info, name="copy"))

@@ -1,4 +1,4 @@
-"""Splits: embargo and disjointness hold whatever the panel; nothing after a cutoff moves training."""
+"""Splits: the embargo holds whatever the panel; nothing after a cutoff moves training."""
 
 from dataclasses import replace
 
