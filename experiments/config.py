@@ -11,35 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import ConfigError, one_of
-from tsfm.models import BASELINES
+from tsfm.evaluation.config import EvaluationConfig
 from tsfm.training.config import TrainerConfig
 
 MODEL_CONFIGS: dict[str, str] = {"moirai": "tsfm.models.moirai_config:MoiraiConfig"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How a model is judged at the end of an experiment.
-
-    Attributes
-    ----------
-    windows_per_item
-        Forecast origins per series, evenly spaced over the test period.
-    baselines
-        Judged on the same windows.
-    headline_metric
-        The one that the summary and the comparison with baselines show.
-    """
-
-    windows_per_item: int = 6
-    baselines: tuple[str, ...] = tuple(BASELINES)
-    headline_metric: str = "crps"
-
-    def __post_init__(self) -> None:
-        for baseline in self.baselines:
-            one_of("evaluation.baselines", baseline, BASELINES)
-        if self.windows_per_item < 1:
-            raise ConfigError(f"evaluation.windows_per_item={self.windows_per_item} is less than 1")
 
 
 def writable(schema: type) -> Any:
@@ -133,15 +108,12 @@ class FinetuneConfig:
     mode
         ``zero_shot`` trains nothing, ``linear_probe`` the output projection, ``lora`` low-rank
         adapters, ``full`` every weight.
-    targets
-        Variates to train on and forecast; empty: all of the panel's.
     """
 
     base_model: str = "models:/ohlcv/latest"
     mode: str = "lora"
     lora_rank: int = 8
     lora_alpha: float = 16.0
-    targets: tuple[str, ...] = ()
     context: int = 336
     horizon: int = 48
     seed: int = 0
@@ -161,7 +133,6 @@ class FinetuneConfig:
             )
         if self.lora_rank < 1 or self.lora_alpha <= 0:
             raise ConfigError(f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0")
-        object.__setattr__(self, "targets", tuple(self.targets))
         object.__setattr__(self, "model", model_config(self.model))
 
 

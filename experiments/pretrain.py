@@ -57,7 +57,7 @@ def main(config: PretrainConfig) -> None:
                 config.data,
                 context=config.context,
                 horizon=config.horizon,
-                windows_per_item=config.evaluation.windows_per_item,
+                evaluation=config.evaluation,
             )
             for panel in source.panels
         ]
@@ -68,7 +68,7 @@ def main(config: PretrainConfig) -> None:
 
         tasks = [task for division in held_out for task in division.tasks]
         verdict = judge(result.model, config.evaluation.baselines, tasks, metric=metric)
-        record_verdict(record, verdict, metric=metric)
+        record_verdict(record, verdict, tasks, metric=metric)
 
         logged = publish(
             record, result, source, held_out, verdict,

@@ -26,6 +26,8 @@ class SourceConfig:
     name
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
         ``mixed``: both; ``path``: a panel, or a CSV / Parquet file of bars.
+    variates
+        Some of the panel's, in this order; empty: all.
     simulated_assets, simulated_bars
         Size of the simulated market, bars per asset.
     simulated_weight
@@ -40,7 +42,8 @@ class SourceConfig:
 
     name: str = "mixed"
     path: str = ""
-    simulated_assets: int = 64
+    variates: tuple[str, ...] = ()
+    simulated_assets: int = 128
     simulated_bars: int = 8000
     simulated_weight: float = 0.8
     validation_share: float = 0.15
@@ -91,12 +94,12 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
         When a file is missing, unreadable or holds no valid bars.
     """
     if config.name == "path":
-        return _read(Path(config.path).expanduser(), example_bars)
-    from tsfm.data.ohlcv.preparation import BarPreparation
+        return _read(Path(config.path).expanduser(), config.variates, example_bars)
+    from tsfm.data.ohlcv.preparation import VARIATES, BarPreparation
     from tsfm.data.ohlcv.sample import sample_bars, sample_panel
     from tsfm.data.ohlcv.simulator import MarketConfig, simulate_bars, simulate_panel
 
-    preparation = BarPreparation()
+    preparation = BarPreparation(variates=config.variates or VARIATES)
     panels: list[Panel] = []
     if config.name in ("simulated", "mixed"):
         market = MarketConfig(
@@ -118,18 +121,21 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
     )
 
 
-def _read(path: Path, example_bars: int) -> Source:
+def _read(path: Path, variates: tuple[str, ...], example_bars: int) -> Source:
     """A panel as it is; a CSV or Parquet file as bars."""
-    from tsfm.data.ohlcv.preparation import BarPreparation
+    from tsfm.data.ohlcv.preparation import VARIATES, BarPreparation
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import ColumnPreparation
 
     preparation: Preparation
     if path.suffix.lower() in (".csv", ".parquet"):
-        preparation, frame = BarPreparation(), read_frame(path)
+        preparation = BarPreparation(variates=variates or VARIATES)
+        frame = read_frame(path)
         panel = preparation.panel(frame, name=path.stem)
     else:
         panel = Panel.open(path)
+        if variates:
+            panel = panel.variates(variates)
         info = panel.info
         preparation = ColumnPreparation(
             variates=info.variates, freq=info.freq, seasonality=info.seasonality

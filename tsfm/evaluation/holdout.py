@@ -15,6 +15,7 @@ from tsfm.data.panel import Panel
 from tsfm.data.sources import SourceConfig
 from tsfm.data.splits import split_by_item, split_by_time
 from tsfm.errors import DataError
+from tsfm.evaluation.config import EvaluationConfig
 from tsfm.evaluation.tasks import Task
 
 
@@ -38,7 +39,7 @@ class HoldOut:
 
 
 def hold_out(
-    panel: Panel, config: SourceConfig, *, context: int, horizon: int, windows_per_item: int
+    panel: Panel, config: SourceConfig, *, context: int, horizon: int, evaluation: EvaluationConfig
 ) -> HoldOut:
     """Divide a panel by time (with an embargo of one horizon) and by item.
 
@@ -46,8 +47,8 @@ def hold_out(
     ----------
     config
         Its shares and seed say how much is kept, and of which items.
-    windows_per_item
-        Forecast origins of each series in a task.
+    evaluation
+        How many series and origins a task has.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def hold_out(
         unknown, validation=validation_start, test=test_start, embargo=horizon
     ).test
 
-    def task(kind: str, view: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
+    def task(kind: str, whole: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
+        view = whole.select(whole.item_ids[: evaluation.items_per_task])
         question = Task(
             name=f"{panel.info.name}/{kind}",
             panel_fingerprint=view.fingerprint,
@@ -69,7 +71,7 @@ def hold_out(
             context=context,
             horizon=horizon,
             first_origin=first_origin,
-            max_windows=windows_per_item,
+            max_windows=evaluation.windows_per_item,
             seasonality=panel.info.seasonality,
         )
         if not question.windows(view):

@@ -63,8 +63,27 @@ def enable_lora(
     return model
 
 
+def enable_linear_probe(model: Forecaster) -> Forecaster:
+    """Freeze everything but the model's output projection (``head``), in place.
+
+    Raises
+    ------
+    ConfigError
+        When the model has no weights.
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(model, torch.nn.Module) or not isinstance(head, torch.nn.Module):
+        raise ConfigError(f"model {model.name!r} has no output projection to train")
+    model.requires_grad_(False)
+    head.requires_grad_(True)
+    return model
+
+
 def merge_lora(model: torch.nn.Module) -> torch.nn.Module:
-    """Fold adapters into the weights they adapt, in place; without adapters a no-op."""
+    """Fold adapters into the weights they adapt, in place, and let all weights train again."""
+    model.requires_grad_(True)
+    if not any(hasattr(layer, "lora_A") for layer in model.modules()):
+        return model
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(model.named_modules()):
@@ -72,5 +91,4 @@ def merge_lora(model: torch.nn.Module) -> torch.nn.Module:
             layer.merge()
             parent, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(parent), attribute, layer.get_base_layer())
-    model.requires_grad_(True)
-    return model
+    return model.requires_grad_(True)

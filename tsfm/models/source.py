@@ -26,16 +26,28 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
     """
     if str(source) in BASELINES:
         return model_class(str(source))(**config_overrides)
-    path = Path(source)
-    if not path.is_dir():
-        if not _HUB_ID.fullmatch(str(source)):
-            raise CheckpointError(
-                f"no model at {source}",
-                remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
-                f"or a baseline: {', '.join(BASELINES)}",
-            )
-        path = download(str(source))
+    path = directory_of(source)
     return model_class(model_name(path)).load(path, **config_overrides)
+
+
+def directory_of(source: str | Path) -> Path:
+    """A model's directory: the one given, or that of a hub id.
+
+    Raises
+    ------
+    CheckpointError
+        When it is neither, or the hub cannot be reached.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if not _HUB_ID.fullmatch(str(source)):
+        raise CheckpointError(
+            f"no model at {source}",
+            remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
+            f"or a baseline: {', '.join(BASELINES)}",
+        )
+    return download(str(source))
 
 
 def model_name(directory: Path) -> str:

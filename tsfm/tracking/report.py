@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from tsfm.data.panel import Panel
 from tsfm.evaluation import plots
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
 from tsfm.evaluation.leaderboard import pivot, to_markdown, verdicts
+from tsfm.evaluation.tasks import Task
 from tsfm.tracking.experiment import output_directory
 from tsfm.training.trainer import FitResult
 
 if TYPE_CHECKING:
     from tsfm.tracking.runs import MlflowRun
 
-WINDOWS_SHOWN = 4
+WINDOWS_SHOWN = 3
 
 
 def record_panels(record: MlflowRun, held_out: Sequence[HoldOut]) -> None:
@@ -45,7 +48,9 @@ def record_fit(record: MlflowRun, result: FitResult) -> None:
     )
 
 
-def record_verdict(record: MlflowRun, verdict: Verdict, *, metric: str) -> None:
+def record_verdict(
+    record: MlflowRun, verdict: Verdict, tasks: Sequence[tuple[Task, Panel]], *, metric: str
+) -> None:
     """Tables of the model beside the baselines, and plots of every task."""
     record.log_table(verdict.leaderboard, "leaderboard")
     record.log_table(verdict.comparison, "comparison")
@@ -55,11 +60,13 @@ def record_verdict(record: MlflowRun, verdict: Verdict, *, metric: str) -> None:
         f"{to_markdown(verdicts(verdict.comparison))}\n",
         "tables/results.md",
     )
-    for name, backtests in verdict.backtests.items():
-        own = backtests[0]
-        record.log_figure(plots.calibration(own), f"calibration/{name}")
-        record.log_figure(plots.error_by_horizon(backtests), f"error_by_horizon/{name}")
-    record.log_figure(plots.skill(verdict.comparison), "skill")
+    for task, panel in tasks:
+        backtests = verdict.backtests[task.name]
+        fan = plots.fan_chart_of(backtests[0], panel, windows=WINDOWS_SHOWN)
+        record.log_figure(fan, f"forecasts/{task.name}")
+        record.log_figure(plots.calibration(backtests[0]), f"calibration/{task.name}")
+        record.log_figure(plots.error_by_horizon(backtests), f"error_by_horizon/{task.name}")
+    record.log_figure(plots.skill_chart(verdict.comparison), "skill")
 
 
 def final_metrics(verdict: Verdict) -> dict[str, float]:
@@ -79,9 +86,9 @@ def show_summary(
 ) -> None:
     """Print where the run is, how it did and what was registered."""
     console = Console()
-    table = Table(title=f"{metric}: {verdict.model} beside the best baseline")
+    table = Table(title=f"{metric}: {verdict.model} beside the best baseline", box=SIMPLE)
     for column in ("task", "target", verdict.model, "best baseline", "", "skill (95 %)", ""):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for row in verdict.comparison[verdict.comparison["is_best_baseline"]].itertuples():
         table.add_row(
             row.task,

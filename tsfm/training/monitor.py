@@ -51,6 +51,7 @@ class ForecastMonitor:
             for variate, row in sums.iterrows():
                 key = f"validation_crps.{panel.info.name}.{variate}"
                 metrics[key] = row["numerator"] / row["denominator"]
-            figure = plots.fan_chart(result, panel, windows=[0])
+            title = f"{panel.info.name}: validation at step {step}"
+            figure = plots.fan_chart_of(result, panel, windows=1, title=title)
             self.logger.log_figure(figure, f"validation/{panel.info.name}", step)
         self.logger.log_metrics(metrics, step)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import lightning as L
 import torch
@@ -18,6 +19,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from tsfm.data.panel import Panel
 from tsfm.data.windows import WindowStream
 from tsfm.errors import CheckpointError, ConfigError
+from tsfm.models.adapters import merge_lora
 from tsfm.models.base import Forecaster, Trainable
 from tsfm.training.batches import Batches, loader
 from tsfm.training.callbacks import (
@@ -61,6 +63,22 @@ class FitResult:
     @property
     def model_directory(self) -> Path:
         return self.directory / "model"
+
+    @classmethod
+    def untrained(cls, model: Forecaster, directory: Path) -> Self:
+        """Of a model that is used as it is."""
+        model.save(directory / "model")
+        return cls(
+            model=model,
+            directory=directory,
+            steps=0,
+            best_step=0,
+            validation_loss=None,
+            tokens_per_second=0.0,
+            train_seconds=0.0,
+            skipped_steps=0,
+            peak_memory=_peak_memory(),
+        )
 
 
 def fit(
@@ -237,16 +255,10 @@ def _finish(
         score = monitors[0].best_model_score
         loss = None if score is None else float(score)
         best_step = int(state["global_step"])
-    model = module.model.eval()
+    model = merge_lora(module.model).eval()
     assert isinstance(model, Forecaster)
     if trainer.is_global_zero:
         model.save(directory / "model")
-    gpu = torch.cuda.is_available()
-    memory = (
-        torch.cuda.max_memory_allocated()
-        if gpu
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
     return FitResult(
         model=model,
         directory=directory,
@@ -256,8 +268,14 @@ def _finish(
         tokens_per_second=reporter.tokens / max(reporter.train_seconds, 1e-9),
         train_seconds=reporter.train_seconds,
         skipped_steps=module.skipped_steps,
-        peak_memory=memory,
+        peak_memory=_peak_memory(),
     )
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _readable_checkpoint(source: str | Path) -> tuple[Path, int]:

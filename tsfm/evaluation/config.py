@@ -1,0 +1,37 @@
+"""How much judging an experiment does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tsfm.errors import ConfigError, one_of
+from tsfm.models import BASELINES
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a model is judged at the end of an experiment.
+
+    Attributes
+    ----------
+    windows_per_item
+        Forecast origins per series, evenly spaced over the test period.
+    items_per_task
+        Series in a task, the panel's first ones.
+    baselines
+        Judged on the same windows.
+    headline_metric
+        The one that the summary and the comparison with baselines show.
+    """
+
+    windows_per_item: int = 6
+    items_per_task: int = 12
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    headline_metric: str = "crps"
+
+    def __post_init__(self) -> None:
+        for baseline in self.baselines:
+            one_of("evaluation.baselines", baseline, BASELINES)
+        for name in ("windows_per_item", "items_per_task"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluation.{name}={getattr(self, name)} is less than 1")
