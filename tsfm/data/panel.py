@@ -48,12 +48,7 @@ class Panel:
 
     @classmethod
     def write(
-        cls,
-        path: str | Path,
-        series: Iterable[Series],
-        info: PanelInfo,
-        *,
-        overwrite: bool = False,
+        cls, path: str | Path, series: Iterable[Series], info: PanelInfo, *, overwrite: bool = False
     ) -> Self:
         """Stream series into a new directory; it appears only when it is complete.
 
