@@ -131,21 +131,21 @@ def probe_directory(directory: Path, *, purpose: str) -> None:
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     try:
-        free = shutil.disk_usage(existing).free
-        if free < FREE_BYTES_NEEDED:
-            raise TrackingError(
-                f"the disk for {purpose} is full: {free / 2**20:.0f} MiB are free",
-                where=str(directory),
-                remedy=f"free at least {FREE_BYTES_NEEDED // 2**20} MiB, or {_ELSEWHERE}",
-            )
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(4096))
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         raise TrackingError(
             f"{purpose} cannot be written: {error.strerror or error}",
             where=str(directory),
             remedy=f"make the directory writable, or {_ELSEWHERE}",
         ) from error
+    if free < FREE_BYTES_NEEDED:
+        raise TrackingError(
+            f"the disk for {purpose} is full: {free / 2**20:.0f} MiB are free",
+            where=str(directory),
+            remedy=f"free at least {FREE_BYTES_NEEDED // 2**20} MiB, or {_ELSEWHERE}",
+        )
 
 
 def _read_env_file() -> None:
@@ -209,8 +209,7 @@ def _check_database(uri: str) -> None:
     options = {} if uri.startswith("mssql") else {"connect_timeout": SECONDS_TO_ANSWER}
     try:
         engine = create_engine(uri, connect_args=options)
-        with closing(engine.raw_connection()):
-            pass
+        engine.connect().close()
         engine.dispose()
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
