@@ -80,7 +80,7 @@ def test_few_items_are_taken_as_given() -> None:
         blocks=np.tile(np.arange(10), 3),
         rng=np.random.default_rng(0),
     )
-    assert drawn.clusters == 10
+    assert drawn.clusters == pytest.approx(10)
     np.testing.assert_allclose(drawn.ratios, 2.0)
 
 
@@ -106,3 +106,15 @@ def test_an_unknown_cluster_is_refused() -> None:
             rng=np.random.default_rng(0),
             cluster="moon",
         )
+
+
+def test_crowded_blocks_count_for_less() -> None:
+    blocks = np.concatenate([np.zeros(90, int), np.arange(1, 31)])
+    drawn = bootstrap_ratios(
+        np.ones((1, 120)),
+        np.ones((1, 120)),
+        items=np.zeros(120, int),
+        blocks=blocks,
+        rng=np.random.default_rng(0),
+    )
+    assert drawn.clusters == pytest.approx(120**2 / (90**2 + 30))

@@ -91,6 +91,13 @@ def test_only_windows_that_both_answered_are_compared(scores: pd.DataFrame) -> N
     )
 
 
+def test_without_independent_clusters_nothing_is_decided(scores: pd.DataFrame) -> None:
+    table = compare(scores.assign(block=0, item_id="S"), "sharp", replicates=50)
+    assert set(table["verdict"]) == {"undecided"}
+    assert table["low"].isna().all()
+    assert "nan" not in to_markdown(verdicts(table))
+
+
 def test_same_scores_same_table(scores: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(
         compare(scores, "sharp", replicates=50), compare(scores, "sharp", replicates=50)

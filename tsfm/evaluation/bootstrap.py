@@ -5,7 +5,8 @@ Windows of one item are alike, and windows of one time share the market's moves;
 resampled, with one weight per item times one per block (Owen 2007, the pigeonhole bootstrap:
 conservative when both matter). Fewer than :data:`LEAST_ITEMS` items are taken as given and only
 blocks, of all items jointly, are resampled. Since few clusters make percentile intervals too
-narrow, levels are widened as by a t distribution (Hesterberg 2015, "expanded percentile").
+narrow, levels are widened as by a t distribution (Hesterberg 2015, "expanded percentile"); what
+counts is their effective number (Kish 1965), since one crowded block among thirty decides alone.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class Replicates:
     ratios
         ``[statistic, replicate]``; replicates that drew nothing of a statistic are NaN.
     clusters
-        Independent units behind them; too few, and there is no interval.
+        Effective number of independent units behind them; below three there is no interval.
     """
 
     ratios: Float[np.ndarray, "statistic replicate"]
-    clusters: int
+    clusters: float
 
 
 def bootstrap_ratios(
@@ -78,12 +79,16 @@ def bootstrap_ratios(
     sums = [(resample(top), resample(bottom)) for top, bottom in zip(numerators, denominators)]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.stack([np.where(bottom > 0, top / bottom, np.nan) for top, bottom in sums])
-    counts = [count for count, used in ((n_items, by_item), (n_blocks, by_block)) if used]
-    return Replicates(ratios=ratios, clusters=min(counts, default=1))
+    used = [
+        codes for codes, resampled in ((item_codes, by_item), (block_codes, by_block)) if resampled
+    ]
+    sizes = np.asarray(denominators, dtype=float).sum(axis=0)
+    clusters = min((_effective(np.bincount(codes, sizes)) for codes in used), default=1.0)
+    return Replicates(ratios=ratios, clusters=clusters)
 
 
 def interval(
-    values: Float[np.ndarray, " replicate"], clusters: int, confidence: float = 0.95
+    values: Float[np.ndarray, " replicate"], clusters: float, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Expanded percentile interval; ``(nan, nan)`` from fewer than three clusters."""
     from scipy.stats import norm, t
@@ -112,6 +117,12 @@ def _weights(
     if not resampled:
         return np.ones((replicates, count), int)
     return rng.multinomial(count, np.full(count, 1 / count), size=replicates)
+
+
+def _effective(sizes: np.ndarray) -> float:
+    """Number of equal clusters that would average as well as these."""
+    total = float((sizes**2).sum())
+    return float(sizes.sum() ** 2 / total) if total > 0 else 0.0
 
 
 def _codes(labels: Sequence[object] | np.ndarray) -> tuple[np.ndarray, int]:

@@ -76,7 +76,8 @@ def compare(
     pd.DataFrame
         One row per ``task, variate, baseline``: ``value`` and ``baseline_value`` of the metric,
         ``skill = 1 − value / baseline_value`` with its paired interval ``low, high``, ``verdict``
-        (``win`` when the interval lies above zero, ``loss`` when below, else ``tie``),
+        (``win`` when the interval lies above zero, ``loss`` when below, else ``tie``; ``undecided``
+        where too few independent clusters give no interval),
         ``is_best_baseline``, ``windows`` and ``clusters``.
 
     Raises
@@ -116,6 +117,7 @@ _COMPARISON = [
     "windows",
     "clusters",
 ]
+_VERDICT = ["skill", "low", "high", "verdict"]
 
 
 def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False) -> pd.DataFrame:
@@ -134,8 +136,8 @@ def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False
 def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
     """A comparison as people read it: skill, interval and verdict against every baseline."""
     cells = [
-        f"{row.skill:+.1%} ({row.low:+.1%} … {row.high:+.1%}) {row.verdict}"
-        for row in comparison.itertuples()
+        f"{skill:+.1%}{'' if np.isnan(low) else f' ({low:+.1%} … {high:+.1%})'} {verdict}"
+        for skill, low, high, verdict in comparison[_VERDICT].to_numpy()
     ]
     return _wide(comparison.assign(cell=cells), "baseline")
 
@@ -187,10 +189,16 @@ def _pair(
         "skill": 1 - mine / other if other > 0 else float("nan"),
         "low": low,
         "high": high,
-        "verdict": "win" if low > 0 else "loss" if high < 0 else "tie",
+        "verdict": _verdict(low, high),
         "windows": len(joined),
         "clusters": clusters,
     }
+
+
+def _verdict(low: float, high: float) -> str:
+    if np.isnan(low):
+        return "undecided"
+    return "win" if low > 0 else "loss" if high < 0 else "tie"
 
 
 def _sums(cell: pd.DataFrame, suffix: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +207,7 @@ def _sums(cell: pd.DataFrame, suffix: str = "") -> tuple[np.ndarray, np.ndarray]
 
 def _replicates(
     cell: pd.DataFrame, sums: list[tuple[np.ndarray, np.ndarray]], replicates: int, seed: int
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, float]:
     drawn = bootstrap_ratios(
         np.stack([top for top, _ in sums]),
         np.stack([bottom for _, bottom in sums]),
