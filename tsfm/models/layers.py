@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tsfm.models.gradients import BiasedAttention, RMSNormFunction, RotateFunction
 from tsfm.models.tokens import Block
 
 HEAD_DIM = 64
@@ -34,7 +36,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return RMSNormFunction.apply(x, self.weight.to(x.dtype), self.eps)
 
 
 class SwiGLU(nn.Module):
@@ -85,28 +87,34 @@ class VariateBias(nn.Module):
 
     def forward(self, block: Block) -> Float[Tensor, "sample head query key"]:
         between, within = self.emb.weight[:, None, :, None, None]
-        bias = torch.where(block.same_variate[:, None], within, between)
+        same = block.same_variate[:, None]
+        bias = between + (within - between) * same
         return bias if block.allowed is None else bias.masked_fill(~block.allowed, -math.inf)
 
 
-Rotary = tuple[Float[Tensor, "token 1 pair"], Float[Tensor, "token 1 pair"]]
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary angles of some tokens, as complex numbers (Su et al. 2021).
 
+    The first half of each head's features turns with the token's position, the other half stands.
+    """
 
-def rotary_table(positions: Int[Tensor, " token"]) -> Rotary:
-    """Cosine and sine of the rotary angles of each token (Su et al. 2021)."""
-    exponent = torch.arange(0, ROTARY_DIM, 2, device=positions.device) / ROTARY_DIM
-    angles = positions[:, None, None].float() * ROTARY_BASE**-exponent
-    return angles.cos(), angles.sin()
+    turn: Complex[Tensor, "token head pair"]
+    back: Complex[Tensor, "token head pair"]
 
+    @classmethod
+    def at(cls, positions: Int[Tensor, " token"], heads: int) -> Rotary:
+        exponent = torch.arange(0, ROTARY_DIM, 2, device=positions.device) / ROTARY_DIM
+        angles = positions[:, None].float() * (1 / ROTARY_BASE**exponent)
+        angles = F.pad(angles, (0, (HEAD_DIM - ROTARY_DIM) // 2))
+        turn = torch.complex(angles.cos(), angles.sin())[:, None].expand(-1, heads, -1)
+        return cls(turn=turn.contiguous(), back=turn.conj().resolve_conj().contiguous())
 
-def rotate(
-    x: Float[Tensor, "token head dim"], table: Rotary
-) -> Float[Tensor, "token head dim"]:
-    """Turn neighbouring pairs of the first half of each head by the tokens' angles."""
-    cos, sin = (part.to(x.dtype) for part in table)
-    even, odd = x[..., :ROTARY_DIM:2], x[..., 1:ROTARY_DIM:2]
-    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
-    return torch.cat((turned, x[..., ROTARY_DIM:]), dim=-1)
+    def __getitem__(self, tokens: Int[Tensor, " query"]) -> Rotary:
+        return Rotary(turn=self.turn[tokens], back=self.back[tokens])
+
+    def __call__(self, x: Float[Tensor, "token head dim"]) -> Float[Tensor, "token head dim"]:
+        return RotateFunction.apply(x.float(), self.turn, self.back).to(x.dtype)
 
 
 class VariateAttention(nn.Module):
@@ -133,17 +141,27 @@ class VariateAttention(nn.Module):
         token_rotary: Rotary,
     ) -> Float[Tensor, "query dim"]:
         shape = (-1, self.heads, HEAD_DIM)
-        q = rotate(self.q_norm(self.q_proj(query).view(shape)), query_rotary)
-        k = rotate(self.k_norm(self.k_proj(token).view(shape)), token_rotary)
+        q = query_rotary(self.q_norm(self.q_proj(query).view(shape)))
+        k = token_rotary(self.k_norm(self.k_proj(token).view(shape)))
         v = self.v_proj(token).view(shape)
-        mixed = F.scaled_dot_product_attention(
-            block.queries.pad(q),
-            block.keys.pad(k),
-            block.keys.pad(v),
-            attn_mask=self.var_attn_bias(block).to(q.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        mixed = self._attend(block.queries.pad(q), block.keys.pad(k), block.keys.pad(v), block)
         return self.out_proj(block.queries.unpad(mixed).flatten(1))
+
+    def _attend(
+        self,
+        q: Float[Tensor, "sample head query dim"],
+        k: Float[Tensor, "sample head key dim"],
+        v: Float[Tensor, "sample head key dim"],
+        block: Block,
+    ) -> Float[Tensor, "sample query head dim"]:
+        dropout = self.dropout if self.training else 0.0
+        if q.device.type == "cpu" and not dropout:
+            return BiasedAttention.apply(
+                q, k, v, self.var_attn_bias.emb.weight, block.same_variate, block.allowed
+            )
+        bias = self.var_attn_bias(block).to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return mixed.transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
@@ -164,7 +182,7 @@ class EncoderLayer(nn.Module):
         wanted, query_rotary = normed, rotary
         if block.asking is not None:
             x, wanted = x[block.asking], normed[block.asking]
-            query_rotary = (rotary[0][block.asking], rotary[1][block.asking])
+            query_rotary = rotary[block.asking]
         x = x + self._drop(self.self_attn(wanted, normed, block, query_rotary, rotary))
         return x + self._drop(self.ffn(self.norm2(x)))
 
@@ -189,7 +207,7 @@ class Encoder(nn.Module):
         self, x: Float[Tensor, "token dim"], block: Block, last: Block
     ) -> Float[Tensor, "query dim"]:
         """Encode one block; ``last`` is the same block with the queries that are wanted."""
-        rotary = rotary_table(block.position)
+        rotary = Rotary.at(block.position, self.layers[0].self_attn.heads)
         for k, layer in enumerate(self.layers, start=1):
             here = block if k < len(self.layers) else last
             if self.checkpointing and torch.is_grad_enabled():

@@ -105,6 +105,11 @@ class Moirai(nn.Module, Forecaster):
     def lora_targets(self) -> tuple[str, ...]:
         return ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "fc_gate")
 
+    @property
+    def head(self) -> nn.Module:
+        """The output projection, which linear probing trains."""
+        return self.param_proj
+
     def collate(
         self, windows: Iterator[Window], batch_size: int, rng: np.random.Generator
     ) -> Batch:
@@ -142,7 +147,7 @@ class Moirai(nn.Module, Forecaster):
         observed = batch["observed_mask"].flatten(0, 1)[tokens.index]
         if self.config.scaling:
             location, scale = tokens.location_scale(target, observed, self.config.minimum_variance)
-            scaled = ((target - location[:, None]) / scale[:, None]).float()
+            scaled = (target - location.float()[:, None]) / scale.float()[:, None]
         else:
             location = target.new_zeros(len(target))
             scaled, scale = target, torch.ones_like(location)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_CACHED_TOKENS = 2048  # tokens whose activations stay in a processor's cache
+_CACHED_TOKENS = 3072  # tokens whose activations stay in a processor's cache
 _SPREAD = 1.25  # longest sample of a block over its shortest
 
 
@@ -47,8 +47,8 @@ class Rows:
             x = x[self.index]
         return x.unflatten(0, (self.samples, self.length)).transpose(1, 2)
 
-    def unpad(self, x: Float[Tensor, "sample head length dim"]) -> Float[Tensor, "token head dim"]:
-        x = x.transpose(1, 2).flatten(0, 1)
+    def unpad(self, x: Float[Tensor, "sample length head dim"]) -> Float[Tensor, "token head dim"]:
+        x = x.flatten(0, 1)
         return x if self.filled is None else x[self.filled]
 
     def table(self, ids: Int[Tensor, " token"]) -> Int[Tensor, "sample length"]:
@@ -73,7 +73,7 @@ class Block:
     asking
         Which tokens ask; None for all of them.
     same_variate
-        ``[sample, query, key]``.
+        One where both are of one variate, zero elsewhere.
     allowed
         ``[sample, 1, 1, key]``; None when every key is a token.
     """
@@ -82,7 +82,7 @@ class Block:
     asking: Int[Tensor, " query"] | None
     queries: Rows
     keys: Rows
-    same_variate: Bool[Tensor, "sample query key"]
+    same_variate: Float[Tensor, "sample query key"]
     allowed: Bool[Tensor, "sample 1 1 key"] | None
 
 
@@ -174,7 +174,7 @@ class Tokens:
             asking=asking,
             queries=queries,
             keys=keys,
-            same_variate=query_ids[:, :, None] == key_ids[:, None, :],
+            same_variate=(query_ids[:, :, None] == key_ids[:, None, :]).float(),
             allowed=keys.mask(),
         )
 
