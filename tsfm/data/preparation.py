@@ -70,15 +70,15 @@ def load_preparation(directory: str | Path) -> Preparation:
     try:
         state = json.loads(path.read_text())
         module, _, attribute = PREPARATIONS[state.pop("preparation")].partition(":")
+        return getattr(import_module(module), attribute)(**state)
     except FileNotFoundError as error:
         raise CheckpointError(f"no {FILE_NAME}", where=str(directory)) from error
-    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+    except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{FILE_NAME} cannot be read: {error!r}",
             where=str(path),
             remedy=f"save the model again; known preparations: {', '.join(PREPARATIONS)}",
         ) from error
-    return getattr(import_module(module), attribute)(**state)
 
 
 class ColumnPreparation(Preparation):

@@ -65,8 +65,7 @@ def infer_seasonality(calendars: Sequence[np.ndarray]) -> int:
     if step < WEEK:
         moments = np.concatenate([_integers(stamps) for stamps in calendars])
         return 5 if _on_trading_days(moments) else 7
-    year = 365.25 * DAY
-    return max(int(year // step), 1) if step < year else 1
+    return max(round(365.25 * DAY / float(np.median(steps))), 1)
 
 
 def _integers(stamps: np.ndarray) -> np.ndarray:

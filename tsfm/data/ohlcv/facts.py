@@ -50,11 +50,11 @@ def stylised_facts(bars: pd.DataFrame, *, range_floor: float = 1e-4) -> pd.DataF
     }
     table = pd.DataFrame.from_dict(facts, orient="index")
     closes = bars.pivot_table(index="timestamp", columns="item_id", values="close", sort=True)
-    correlations = np.log(closes).diff().corr(min_periods=100).to_numpy(copy=True)
+    returns = closes.apply(np.log).diff()
+    correlations = returns.corr(min_periods=100).to_numpy(copy=True)
     np.fill_diagonal(correlations, np.nan)
-    with np.errstate(invalid="ignore"):
-        table["correlation"] = pd.Series(np.nanmean(correlations, axis=1), index=closes.columns)
-    return table
+    means = pd.DataFrame(correlations).mean(axis=1).to_numpy()
+    return table.assign(correlation=pd.Series(means, index=closes.columns))
 
 
 def _facts(rows: pd.DataFrame, season: int, range_floor: float) -> dict[str, float]:

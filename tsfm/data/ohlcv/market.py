@@ -128,12 +128,12 @@ class Draw:
         following = np.array([[1, 1], [0, 2], [1, 1]])
         return Factor(
             volatility=self._volatility(
-                annual=0.14,
-                half_lives=(1.5, 10.0, 60.0),
-                spread=(0.22, 0.25, 0.25),
-                leverage=-0.45,
+                annual=0.19,
+                half_lives=(1.0, 10.0, 120.0),
+                spread=(0.2, 0.25, 0.42),
+                leverage=-0.55,
                 feedback=0.25,
-                roughness=0.12,
+                roughness=0.1 if self.config.is_daily else 0.35,
             ),
             jumps=Jumps(rate=1 / 80, scale=1.0, skew=0.65),
             regimes=Regimes(stay=stay, shift=np.array([-0.3, 0.0, 0.6]), next_state=following),
@@ -163,16 +163,16 @@ class Draw:
     def asset(self, rng: np.random.Generator) -> Asset:
         config = self.config
         sector = rng.integers(config.n_sectors)
-        half_lives = np.array([0.4, 5.0, 40.0, 250.0]) * rng.lognormal(0, 0.4, 4)
-        spread = np.array([0.2, 0.22, 0.25, 0.25]) * rng.lognormal(0, 0.25, 4)
+        half_lives = np.array([0.4, 6.0, 50.0, 300.0]) * rng.lognormal(0, 0.4, 4)
+        spread = np.array([0.2, 0.2, 0.3, 0.42]) * rng.lognormal(0, 0.25, 4)
         own = Factor(
             volatility=self._volatility(
-                annual=0.8 * config.volatility * rng.lognormal(0, 0.4),
+                annual=0.5 * config.volatility * rng.lognormal(0, 0.4),
                 half_lives=half_lives,
                 spread=spread,
-                leverage=-rng.uniform(0.0, 0.3),
+                leverage=-rng.uniform(0.05, 0.4),
                 feedback=rng.uniform(0.1, 0.4),
-                roughness=rng.uniform(0.1, 0.25),
+                roughness=rng.uniform(0.1, 0.25) * (0.9 if config.is_daily else 1.9),
             ),
             jumps=Jumps(
                 rate=1 / rng.uniform(30, 120),
@@ -188,8 +188,9 @@ class Draw:
             log_price=rng.normal(3.5, 1.0),
             factors=np.array([0, 1 + sector]),
             beta=rng.lognormal(0, 0.3, 2),
-            common=rng.uniform(0.3, 0.9),
+            common=rng.uniform(0.4, 1.0),
             gap=rng.uniform(0.02, 0.1),
+            wick=0.0 if config.is_daily else rng.uniform(0.0, 0.15),
             grid=np.exp(rng.uniform(np.log(2e-5), np.log(4e-4))),
             own=own,
             volume=self._volume(rng),
@@ -197,7 +198,7 @@ class Draw:
 
     def common_volume(self) -> tuple[np.ndarray, np.ndarray]:
         """Persistence and spread of the activity that all assets share."""
-        return self._persistence((0.5, 8.0)), np.array([0.12, 0.15])
+        return self._persistence((0.5, 8.0)), np.array([0.1, 0.15])
 
     def _persistence(self, half_lives: tuple[float, ...] | np.ndarray) -> np.ndarray:
         """Per bar, from half-lives in sessions."""
@@ -267,11 +268,11 @@ class Draw:
     def _volume(self, rng: np.random.Generator) -> Volume:
         return Volume(
             level=rng.normal(13, 1.5) - np.log(self.config.bars_per_session),
-            curve=self._curve(rng, opening=(0.1, 0.7), closing=(0.6, 1.2)),
+            curve=self._curve(rng, opening=(0.1, 0.7), closing=(0.7, 1.3)),
             persistence=self._persistence(np.array([2.0, 25.0, 400.0]) * rng.lognormal(0, 0.3, 3)),
-            spread=np.array([0.2, 0.2, 0.45]) * rng.lognormal(0, 0.3, 3),
-            roughness=rng.uniform(0.15, 0.3),
+            spread=np.array([0.12, 0.2, 0.45]) * rng.lognormal(0, 0.3, 3),
+            roughness=rng.uniform(0.05, 0.2) * (0.8 if self.config.is_daily else 1.2),
             from_volatility=rng.uniform(0.3, 0.9),
-            from_range=rng.uniform(0.3, 0.7),
+            from_range=rng.uniform(0.15, 0.45),
             from_market=rng.uniform(0.5, 1.5),
         )

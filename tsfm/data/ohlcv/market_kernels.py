@@ -87,7 +87,8 @@ class Asset(NamedTuple):
     """An asset: its ``factors`` and their ``beta``, its own risk, volume and price grid.
 
     ``common`` is how far its own volatility follows the market's, ``gap`` the spread of opening
-    moves within a session in bar volatilities, ``grid`` the step of log prices.
+    moves within a session, ``wick`` of trades beyond the path, both in bar volatilities, ``grid``
+    the step of log prices.
     """
 
     log_price: float
@@ -95,6 +96,7 @@ class Asset(NamedTuple):
     beta: np.ndarray
     common: float
     gap: float
+    wick: float
     grid: float
     own: Factor
     volume: Volume
@@ -107,6 +109,12 @@ def _jump(rng, jumps, chance, sigma):  # type: ignore[no-untyped-def]
         return 0.0
     size = jumps.scale * sigma * (0.5 + rng.standard_exponential())
     return -size if rng.random() < jumps.skew else size
+
+
+@njit(nogil=True, cache=True)
+def _night(rng, sigma):  # type: ignore[no-untyped-def]
+    """A move between sessions: nights differ, so its tails are heavy."""
+    return sigma * np.exp(0.35 * rng.standard_normal() - 0.12) * rng.standard_normal()
 
 
 @njit(nogil=True, cache=True)
@@ -164,7 +172,7 @@ def simulate_factor(rng, clock, factor, steps, night, sigma, deviation):  # type
         expected = factor.profile[slot]
         night[bar] = 0.0
         if clock.opens[bar]:
-            night[bar] = session * np.sqrt(factor.night) * rng.standard_normal()
+            night[bar] = _night(rng, session * np.sqrt(factor.night))
             night[bar] += _jump(rng, factor.jumps, 0.5 * factor.jumps.rate, session)
             expected += factor.night
         moved = night[bar]
@@ -222,7 +230,7 @@ def simulate_asset(  # type: ignore[no-untyped-def]
         if clock.opens[bar]:
             for k in range(n_factors):
                 price += asset.beta[k] * night[asset.factors[k], bar]
-            surprise = session * np.sqrt(own.night) * rng.standard_normal()
+            surprise = _night(rng, session * np.sqrt(own.night))
             surprise += _jump(rng, own.jumps, 0.6 * own.jumps.rate, session)
             price += surprise
             expected += own.night
@@ -250,6 +258,8 @@ def simulate_asset(  # type: ignore[no-untyped-def]
                 price += leap
                 high = max(high, price)
                 low = min(low, price)
+        high += asset.wick * np.sqrt(variance) * rng.standard_exponential()
+        low -= asset.wick * np.sqrt(variance) * rng.standard_exponential()
         shock = (surprise + price - before) / (
             np.sqrt(variance * expected / own.profile[slot]) + session * np.sqrt(expected)
         )

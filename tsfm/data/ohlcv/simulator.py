@@ -134,9 +134,8 @@ class Market:
             factor = self._draw.market(rng) if k == 0 else self._draw.sector(rng)
             simulate_factor(rng, self._clock, factor, steps[k], night[k], sigma[k], deviation[k])
         volume = np.empty(config.n_bars)
-        simulate_components(
-            np.random.default_rng(self._volume_seed), *self._draw.common_volume(), volume
-        )
+        persistence, spread = self._draw.common_volume()
+        simulate_components(np.random.default_rng(self._volume_seed), persistence, spread, volume)
         return steps, night, sigma, deviation[0], volume
 
     def _fill(self, index: int, bars: Float[np.ndarray, "5 bar"]) -> None:
@@ -146,7 +145,8 @@ class Market:
         seed = np.random.SeedSequence(entropy.entropy, spawn_key=(*entropy.spawn_key, index))
         rng = np.random.default_rng(seed)
         asset = self._draw.asset(rng)
-        simulate_asset(rng, self._clock, asset, *self._factors, bars)
+        steps, night, sigma, deviation, volume = self._factors
+        simulate_asset(rng, self._clock, asset, steps, night, sigma, deviation, volume, bars)
         round_prices(bars, asset.grid)
 
 
