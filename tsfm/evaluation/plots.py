@@ -304,7 +304,7 @@ def _whisker(axis: Axes, row: Any, position: float, color: str, lowest: float) -
     """A dot with its interval; what lies below ``lowest`` is drawn as an arrow at the edge."""
     low, high = (max(value, lowest) for value in (row.low, row.high))
     axis.plot([low, high], [position, position], color=color, linewidth=2.5)
-    marker = "o" if row.skill > lowest else "<"
+    marker = "o" if row.skill >= lowest else "<"
     axis.plot(
         max(row.skill, lowest), position, marker, color=color, markersize=9, label=row.baseline
     )
