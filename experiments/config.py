@@ -136,6 +136,47 @@ class FinetuneConfig:
         object.__setattr__(self, "model", model_config(self.model))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How a table is read: the fields of :class:`tsfm.data.csv.TableConfig` that users change."""
+
+    layout: str = "long"
+    name: str = ""
+    freq: str = ""
+    date_offset: str = ""
+    normalize: bool = False
+    min_length: int = 1
+    allow_constant: bool = False
+    seasonality: int = 1
+
+    def __post_init__(self) -> None:
+        one_of("layout", self.layout, ("wide", "wide_multivariate", "long"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Building and checking panels.
+
+    Attributes
+    ----------
+    dataset
+        ``table``: the CSV or Parquet file ``source``; ``sample`` and ``simulated``: bars.
+    """
+
+    dataset: str = "table"
+    action: str = "build"
+    source: str = ""
+    out: str = ""
+    seed: int = 0
+    table: TableOptions = field(default_factory=TableOptions)
+
+    def __post_init__(self) -> None:
+        one_of("dataset", self.dataset, ("table", "sample", "simulated"))
+        one_of("action", self.action, ("build", "check"))
+        if not self.source and (self.action == "check" or self.dataset == "table"):
+            raise ConfigError("source is empty", remedy="give the file or panel to read")
+
+
 Experiment = TypeVar("Experiment", PretrainConfig, FinetuneConfig)
 
 

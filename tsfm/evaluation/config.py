@@ -15,9 +15,11 @@ class EvaluationConfig:
     Attributes
     ----------
     windows_per_item
-        Forecast origins per series, evenly spaced over the test period.
+        Most forecast origins per series, evenly spaced over the test period, a horizon or more apart.
     items_per_task
         Series in a task, the panel's first ones.
+    baseline_context
+        Bars that baselines see where the series are that long (at least the model's context).
     baselines
         Judged on the same windows.
     headline_metric
@@ -26,12 +28,13 @@ class EvaluationConfig:
 
     windows_per_item: int = 6
     items_per_task: int = 12
+    baseline_context: int = 1000
     baselines: tuple[str, ...] = tuple(BASELINES)
     headline_metric: str = "crps"
 
     def __post_init__(self) -> None:
         for baseline in self.baselines:
             one_of("evaluation.baselines", baseline, BASELINES)
-        for name in ("windows_per_item", "items_per_task"):
+        for name in ("windows_per_item", "items_per_task", "baseline_context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"evaluation.{name}={getattr(self, name)} is less than 1")

@@ -58,10 +58,6 @@ def hold_out(
     validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
     known, unknown = split_by_item(panel, held_out=config.held_out_share, seed=config.seed)
     split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
-    unknown_test = split_by_time(
-        unknown, validation=validation_start, test=test_start, embargo=horizon
-    ).test
-
     def task(kind: str, whole: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
         view = whole.select(whole.item_ids[: evaluation.items_per_task])
         question = Task(
@@ -71,6 +67,8 @@ def hold_out(
             context=context,
             horizon=horizon,
             first_origin=first_origin,
+            baseline_context=max(context, evaluation.baseline_context),
+            stride=horizon,
             max_windows=evaluation.windows_per_item,
             seasonality=panel.info.seasonality,
         )
@@ -86,7 +84,7 @@ def hold_out(
         train=split.train,
         validation=split.validation,
         validation_task=task("validation", split.validation, validation_start),
-        tasks=(task("time", split.test, test_start), task("symbols", unknown_test, test_start)),
+        tasks=(task("time", split.test, test_start), task("symbols", unknown, test_start)),
     )
 
 
