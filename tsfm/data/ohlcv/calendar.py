@@ -68,6 +68,37 @@ def infer_seasonality(calendars: Sequence[np.ndarray]) -> int:
     return max(round(365.25 * DAY / float(np.median(steps))), 1)
 
 
+def continue_calendar(timestamps: np.ndarray, horizon: int) -> np.ndarray | None:
+    """The next bars' dates by the weekly timetable of the past ones.
+
+    A time of the week belongs to the timetable when at least half of the weeks had a bar then;
+    holidays to come are not known. ``None`` where the past covers less than two weeks or follows
+    no weekly timetable.
+
+    Parameters
+    ----------
+    timestamps
+        ``datetime64[ns] [time]``, increasing; NaT where padded.
+    horizon
+        Bars to date.
+
+    Returns
+    -------
+    np.ndarray | None
+        ``datetime64[ns] [horizon]``.
+    """
+    moments = _integers(timestamps[~np.isnat(timestamps)])
+    if len(moments) < 2 or moments[-1] - moments[0] < 2 * WEEK:
+        return None
+    times, counts = np.unique(moments % WEEK, return_counts=True)
+    timetable = times[counts >= (moments[-1] - moments[0]) / WEEK / 2]
+    if not len(timetable):
+        return None
+    weeks = moments[-1] // WEEK + np.arange(horizon // len(timetable) + 2)
+    coming = (weeks[:, None] * WEEK + timetable).reshape(-1)
+    return coming[coming > moments[-1]][:horizon].view("M8[ns]")
+
+
 def _integers(stamps: np.ndarray) -> np.ndarray:
     return np.asarray(stamps, "M8[ns]").astype(np.int64)
 
