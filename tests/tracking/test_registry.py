@@ -22,7 +22,7 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 @pytest.fixture
-def run(client):
+def run(client):  # noqa: ARG001
     with MlflowRun.start("trial", entry_point="pretrain") as run:
         yield run
 
@@ -160,7 +160,18 @@ def test_bad_frames_are_refused(logged, bars):
         served.predict(bars.assign(volume="much"))
 
 
-def test_versions_count_up(run, logged, model_directory, bars):
+@pytest.mark.usefixtures("logged")
+def test_logging_results_again_adds_no_point_to_the_run(client, run, bars, model_directory):
+    again = log_model(
+        run, model_directory, name="naive", input_example=bars, metrics={"crps": 0.25}
+    )
+    assert len(client.get_metric_history(run.run_id, "crps")) == 1
+    (metric,) = client.get_logged_model(again.model_id).metrics
+    assert metric.value == 0.25
+
+
+@pytest.mark.usefixtures("logged")
+def test_versions_count_up(run, model_directory, bars):
     again = log_model(run, model_directory, name="naive", register_as="ohlcv", input_example=bars)
     assert again.version == 2
     only_logged = log_model(run, model_directory, name="naive", input_example=bars)
@@ -218,11 +229,11 @@ def test_requirements_are_pinned_to_versions_that_an_index_has():
     assert not any(pin.startswith("pytest") for pin in pins)
 
 
-def test_copies_of_remote_models_are_fetched_once(client, logged, monkeypatch):
+def test_copies_of_remote_models_are_fetched_once(logged, monkeypatch):
     fetched = []
     monkeypatch.setattr(registry, "_location", lambda _: "mlflow-artifacts:/model")
 
-    def download(artifact_uri, dst_path):
+    def download(artifact_uri, **_):
         fetched.append(artifact_uri)
         return MlflowClient().get_logged_model(logged.model_id).artifact_location
 
@@ -233,7 +244,7 @@ def test_copies_of_remote_models_are_fetched_once(client, logged, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_fresh_process_forecasts_the_same(client, logged, model_directory, bars, tmp_path):
+def test_a_fresh_process_forecasts_the_same(logged, model_directory, bars, tmp_path):
     """By mlflow alone, elsewhere, with the code that was logged with the model."""
     program = (
         "import sys, mlflow, pandas as pd\n"

@@ -100,7 +100,7 @@ def test_hundreds_of_long_parameters_are_kept(client):
     ],
 )
 def test_every_end_has_its_status_and_keeps_what_was_logged(client, error, status, failure):
-    with pytest.raises(type(error)), start() as run:
+    with pytest.raises(type(error)), start() as run:  # noqa: PT012
         run.log_metrics({"loss": 2.0}, 1)
         raise error
     found = client.get_run(run.run_id)
@@ -114,7 +114,7 @@ def test_every_end_has_its_status_and_keeps_what_was_logged(client, error, statu
 
 def test_sigterm_ends_the_run_as_killed_and_the_handler_is_given_back(client):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught, start() as run:
+    with pytest.raises(SystemExit) as caught, start() as run:  # noqa: PT012
         run.log_metrics({"loss": 2.0}, 1)
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
@@ -150,7 +150,7 @@ def test_a_child_run_does_not_adopt(client, monkeypatch):
 
 
 def test_resuming_goes_on_without_repeating_a_step(client):
-    with pytest.raises(RuntimeError), start() as run:
+    with pytest.raises(RuntimeError), start() as run:  # noqa: PT012
         for step in range(10):
             run.log_metrics({"loss": float(step)}, step)
         for step in (4, 9):
@@ -240,7 +240,7 @@ def test_metrics_wait_for_a_store_that_is_away_for_a_while(client, monkeypatch):
 
 
 def test_a_record_that_stays_incomplete_fails_the_run(client, monkeypatch):
-    with pytest.raises(TrackingError, match="is incomplete: away"), start() as run:
+    with pytest.raises(TrackingError, match="is incomplete: away"), start() as run:  # noqa: PT012
         run.log_metrics({"loss": 1.0}, 1)
         monkeypatch.setattr(run.client, "log_batch", _refuse)
     found = client.get_run(run.run_id)
@@ -249,7 +249,7 @@ def test_a_record_that_stays_incomplete_fails_the_run(client, monkeypatch):
 
 
 def test_an_incomplete_record_does_not_hide_the_first_error(client, monkeypatch):
-    with pytest.raises(RuntimeError, match="boom") as caught, start() as run:
+    with pytest.raises(RuntimeError, match="boom") as caught, start() as run:  # noqa: PT012
         run.log_metrics({"loss": 1.0}, 1)
         monkeypatch.setattr(run.client, "log_batch", _refuse)
         raise RuntimeError("boom")
@@ -257,7 +257,8 @@ def test_an_incomplete_record_does_not_hide_the_first_error(client, monkeypatch)
     assert client.get_run(run.run_id).info.status == "FAILED"
 
 
-def test_figures_tables_and_files_become_artifacts(client, tmp_path):
+@pytest.mark.usefixtures("client")
+def test_figures_tables_and_files_become_artifacts(tmp_path):
     table = pd.DataFrame({"model": ["a"] * 1500, "crps": [0.1234567] * 1500})
     (tmp_path / "note.txt").write_text("hello")
     (tmp_path / "folder").mkdir()
@@ -319,7 +320,8 @@ def test_the_environment_is_recorded(client):
     assert tags["tsfm.sources"] == environment.code.sources
 
 
-def test_the_url_is_a_command_for_files_and_a_page_for_servers(client, home):
+@pytest.mark.usefixtures("client")
+def test_the_url_is_a_command_for_files_and_a_page_for_servers(home):
     with start() as run:
         pass
     page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
@@ -338,7 +340,8 @@ def test_an_unreachable_store_makes_no_run(home):
     assert list(home.iterdir()) == []
 
 
-def test_a_server_of_another_kind_is_refused(home):
+@pytest.mark.usefixtures("home")
+def test_a_server_of_another_kind_is_refused():
     class NotMlflow(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(404)

@@ -7,11 +7,15 @@ import sys
 import tempfile
 import time
 from collections import namedtuple
+from urllib.parse import unquote
 
 import pytest
+from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
 from tsfm.errors import TrackingError
 from tsfm.tracking import store
+
+pytestmark = pytest.mark.usefixtures("home")
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -23,6 +27,19 @@ def test_default_is_the_one_of_mlflow(home):
     theirs = mlflow.get_tracking_uri()
     assert store.connect() == theirs == f"sqlite:///{home / 'mlflow.db'}"
     mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize("name", ["a fresh copy", "100% sure", "ünïcode"])
+def test_any_folder_name_leads_to_the_database_of_plain_mlflow(home, monkeypatch, name):
+    from sqlalchemy.engine import make_url
+
+    (home / name).mkdir()
+    monkeypatch.chdir(home / name)
+    ours = store.connect()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    theirs = store.connect(path_to_local_sqlite_uri(home / name / "mlflow.db"))
+    assert ours == theirs
+    assert unquote(make_url(ours).database) == str(home / name / "mlflow.db")
 
 
 def test_choosing_a_store_leaves_no_file_behind(home):
@@ -74,7 +91,7 @@ def test_unusable_kinds_of_address_are_refused(home, uri):
 @pytest.mark.parametrize(
     "uri", ["http://127.0.0.1:{port}", "postgresql://user:secret@127.0.0.1:{port}/mlflow"]
 )
-def test_nothing_listening_is_told_at_once_without_the_password(home, uri):
+def test_nothing_listening_is_told_at_once_without_the_password(uri):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = uri.format(port=free.getsockname()[1])
@@ -88,7 +105,7 @@ def test_nothing_listening_is_told_at_once_without_the_password(home, uri):
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:{port}", "postgresql://127.0.0.1:{port}/db"])
-def test_a_server_that_never_answers_is_given_up(home, monkeypatch, uri):
+def test_a_server_that_never_answers_is_given_up(monkeypatch, uri):
     monkeypatch.setattr(store, "SECONDS_TO_ANSWER", 2)
     began = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TrackingError):
@@ -117,18 +134,18 @@ def test_a_database_that_another_process_keeps_locked_is_refused(home, monkeypat
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no read-only directory at hand")
-def test_a_read_only_folder_is_refused(home):
+def test_a_read_only_folder_is_refused():
     with pytest.raises(TrackingError, match=r"cannot be written.*Make the directory writable"):
         store.connect("sqlite:////proc/mlflow.db")
 
 
-def test_a_full_disk_is_refused(home, monkeypatch):
+def test_a_full_disk_is_refused(monkeypatch):
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 10**6))
     with pytest.raises(TrackingError, match=r"full: 1 MiB"):
         store.connect()
 
 
-def test_a_write_that_fails_is_refused(home, monkeypatch):
+def test_a_write_that_fails_is_refused(monkeypatch):
     def full(**_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -193,7 +193,11 @@ def log_model_metrics(
     *,
     step: int = 0,
 ) -> None:
-    """Link results to a logged model and to the panel they were measured on."""
+    """Link results to a logged model and to the panel they were measured on.
+
+    A value that the run already has at this step (a resumed run judges again) keeps its time: it
+    stays one point of the run.
+    """
     from mlflow.entities import Metric
 
     if not metrics:
@@ -203,9 +207,11 @@ def log_model_metrics(
     name = panel.info.name if panel is not None else None
     digest = panel_digest(panel) if panel is not None else None
     now = int(time.time() * 1000)
+    logged = run.client.get_run(run.run_id).data.to_proto().metrics
+    times = {(metric.key, metric.step): metric.timestamp for metric in logged}
     entities = [
         Metric(
-            key, float(value), now, step,
+            key, float(value), times.get((key, step), now), step,
             model_id=model_id, dataset_name=name, dataset_digest=digest, run_id=run.run_id,
         )
         for key, value in metrics.items()

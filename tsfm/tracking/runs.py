@@ -7,7 +7,6 @@ the reason as the tag ``failure``) or KILLED; a process that dies unseen is foun
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import signal
@@ -17,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from tsfm.errors import TrackingError, UserError, one_of
 from tsfm.tracking import store
@@ -202,12 +203,13 @@ class MlflowRun:
         key = _key(name)
         if step <= self._pictured.get(key, -1):
             return
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
 
-        with io.BytesIO() as buffer:
-            figure.savefig(buffer, format="png")
-            buffer.seek(0)
-            self.client.log_image(self.run_id, Image.open(buffer), key=key, step=step)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        self.client.log_image(self.run_id, image, key=key, step=step)
 
     def log_table(self, frame: pd.DataFrame, name: str) -> None:
         """Log a frame as ``tables/<name>.csv`` and, for the eye, ``tables/<name>.html``."""
@@ -250,7 +252,7 @@ class MlflowRun:
         page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
         if store.is_server(self.uri):
             return f"{store.masked(self.uri)}/{page}"
-        default = f"sqlite:///{Path.cwd() / store.DATABASE}"
+        default = store.absolute(f"sqlite:///{store.DATABASE}")
         option = "" if self.uri == default else f" --backend-store-uri '{store.masked(self.uri)}'"
         return f"mlflow ui{option}   →   http://127.0.0.1:5000/{page}"
 

@@ -83,15 +83,19 @@ def default_uri() -> str:
             remedy="move that folder elsewhere, or migrate it with "
             "`mlflow migrate-filestore`, or set MLFLOW_TRACKING_URI",
         )
-    return f"sqlite:///{root / DATABASE}"
+    return absolute(f"sqlite:///{DATABASE}")
 
 
 def absolute(uri: str) -> str:
-    """An SQLite address that no longer depends on the working directory; others as they are."""
+    """An SQLite address that no longer depends on the working directory; others as they are.
+
+    MLflow writes a path either plainly or percent-encoded; here only ``%`` itself is encoded.
+    """
     if not uri.startswith("sqlite:///"):
         return uri.rstrip("/") if uri.startswith(SERVER_SCHEMES) else uri
     address, _, options = uri.removeprefix("sqlite:///").partition("?")
-    return f"sqlite:///{Path(address).absolute()}" + (f"?{options}" if options else "")
+    path = str(Path(unquote(address)).absolute()).replace("%", "%25")
+    return f"sqlite:///{path}" + (f"?{options}" if options else "")
 
 
 def masked(uri: str) -> str:
