@@ -1,4 +1,4 @@
-"""The configs of the entry points: what each may be told, checked before anything heavy is loaded."""
+"""The entry points' configs: what each may be told, checked before anything heavy loads."""
 
 from __future__ import annotations
 
@@ -129,10 +129,13 @@ class FinetuneConfig:
         one_of("mode", self.mode, FINETUNE_MODES)
         if self.base_model == "scratch" and self.mode != "full":
             raise ConfigError(
-                f"mode={self.mode} needs a trained base model", remedy="give base_model or mode=full"
+                f"mode={self.mode} needs a trained base model",
+                remedy="give base_model or mode=full",
             )
         if self.lora_rank < 1 or self.lora_alpha <= 0:
-            raise ConfigError(f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0")
+            raise ConfigError(
+                f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0"
+            )
         object.__setattr__(self, "model", model_config(self.model))
 
 

@@ -1,9 +1,9 @@
 """Panels from tables, and the panels that come with the project.
 
-    mlflow run . -e data -P source=sales.csv -P layout=wide -P out=panels
-    mlflow run . -e data -P source=bars.parquet -P layout=long -P date_offset=2020-12-31 -P out=panels
-    mlflow run . -e data -P dataset=sample -P out=panels
-    mlflow run . -e data -P action=check -P source=panels/sample_bars
+mlflow run . -e data -P source=sales.csv -P layout=wide -P out=panels
+mlflow run . -e data -P source=bars.parquet -P layout=long -P date_offset=2020-12-31 -P out=panels
+mlflow run . -e data -P dataset=sample -P out=panels
+mlflow run . -e data -P action=check -P source=panels/sample_bars
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main(config: DataConfig) -> None:
         bars = panel.lengths
         print(f"{info.name}: {len(panel)} items of {bars.min()} to {bars.max()} bars")
         print(f"  variates     {', '.join(info.variates)}")
-        print(f"  frequency    {info.freq or 'explicit timestamps'}, season {info.seasonality} bars")
+        print(
+            f"  frequency    {info.freq or 'explicit timestamps'}, season {info.seasonality} bars"
+        )
         print(f"  fingerprint  {panel.fingerprint}")
         print(f"  path         {panel.path}")
 

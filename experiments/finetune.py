@@ -1,8 +1,8 @@
 """Experiment 2: adapt a pretrained model to a panel, one variate or all, and judge what it gained.
 
-    mlflow run . -e finetune -P base_model=models:/ohlcv/latest -P mode=lora -P lora_rank=8
-    mlflow run . -e finetune -P data=bars.csv -P targets=log_range -P mode=full
-    mlflow run . -e finetune -P base_model=Salesforce/moirai-1.1-R-small -P mode=zero_shot
+mlflow run . -e finetune -P base_model=models:/ohlcv/latest -P mode=lora -P lora_rank=8
+mlflow run . -e finetune -P data=bars.csv -P targets=log_range -P mode=full
+mlflow run . -e finetune -P base_model=Salesforce/moirai-1.1-R-small -P mode=zero_shot
 """
 
 from __future__ import annotations

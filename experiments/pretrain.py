@@ -1,9 +1,9 @@
 """Experiment 1: pretrain a masked any-variate encoder on market bars, judge it, register it.
 
-    mlflow run . -e pretrain
-    mlflow run . -e pretrain -P data=sample -P max_steps=1000 -P patch_sizes=16,32
-    mlflow run . -e pretrain -P overrides="model.d_model=256 trainer.accumulate=2"
-    mlflow run . -e pretrain -P resume=<run id>
+mlflow run . -e pretrain
+mlflow run . -e pretrain -P data=sample -P max_steps=1000 -P patch_sizes=16,32
+mlflow run . -e pretrain -P overrides="model.d_model=256 trainer.accumulate=2"
+mlflow run . -e pretrain -P resume=<run id>
 """
 
 from __future__ import annotations

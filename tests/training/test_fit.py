@@ -14,7 +14,6 @@ from tsfm.data.windows import WindowSpec
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.base import Forecast, Forecaster
 from tsfm.models.statistical import RandomWalk
-
 from tsfm.training.config import TrainerConfig
 from tsfm.training.module import DivergedError
 from tsfm.training.schedule import learning_rate_factor, parameter_groups
@@ -110,9 +109,7 @@ def test_loss_falls_and_the_best_model_is_saved(panel, tmp_path):
     assert result.validation_loss == pytest.approx(min(losses))
     assert min(losses) < losses[0]
     assert [step for step, _ in recorder.series("train_loss")] == list(range(1, 61))
-    assert torch.equal(
-        weights(LinearModel.load(result.model_directory)), weights(result.model)
-    )
+    assert torch.equal(weights(LinearModel.load(result.model_directory)), weights(result.model))
 
 
 def test_resuming_gives_bit_identical_weights(panel, tmp_path):
@@ -243,9 +240,13 @@ def test_a_damaged_checkpoint_is_named(panel, tmp_path, damage):
     if damage != "missing":
         fit(LinearModel(), panel, output_dir=tmp_path / "run", config=config)
         content = checkpoint.read_bytes()
-        damaged = {"empty": b"", "truncated": content[: len(content) // 2], "foreign": b"hello" * 99}
+        damaged = {
+            "empty": b"",
+            "truncated": content[: len(content) // 2],
+            "foreign": b"hello" * 99,
+        }
         checkpoint.write_bytes(damaged[damage])
-    with pytest.raises(CheckpointError, match="last.ckpt|run"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt|run"):
         fit(
             LinearModel(), panel, output_dir=tmp_path / "new", config=config,
             resume_from=tmp_path / "run",

@@ -100,7 +100,7 @@ def patch_size_candidates(freq: str | None, patch_sizes: tuple[int, ...]) -> tup
 class Sample:
     """A window cut into patches, ``[variate, patch, patch_size]``."""
 
-    values: Float[np.ndarray, "variate patch size"]
+    patches: Float[np.ndarray, "variate patch size"]
     masked: Bool[np.ndarray, "variate patch"]
 
     @property
@@ -139,7 +139,7 @@ def draw_sample(
     start = int(rng.integers(window.length - n_patches * size + 1))
     values = window.target[chosen, start : start + n_patches * size]
     return Sample(
-        values=values.reshape(n_variates, n_patches, size),
+        patches=values.reshape(n_variates, n_patches, size),
         masked=_draw_mask(n_variates, n_patches, rng, recipe),
     )
 
@@ -177,9 +177,9 @@ def pack(
 def _write(
     fields: dict[str, np.ndarray], row: int, begin: int, sample: Sample, sample_id: int
 ) -> None:
-    n_variates, n_patches, size = sample.values.shape
+    n_variates, n_patches, size = sample.patches.shape
     tokens = slice(begin, begin + sample.tokens)
-    values = sample.values.reshape(sample.tokens, size)
+    values = sample.patches.reshape(sample.tokens, size)
     observed = np.isfinite(values)
     fields["target"][row, tokens, :size] = np.where(observed, values, 0)
     fields["observed_mask"][row, tokens, :size] = observed

@@ -54,10 +54,12 @@ class SourceConfig:
     def __post_init__(self) -> None:
         one_of("data", self.name, SOURCES)
         if (self.name == "path") != bool(self.path):
-            raise ConfigError(f"data={self.name} with path={self.path!r}", remedy="give one of them")
+            raise ConfigError(
+                f"data={self.name} with path={self.path!r}", remedy="give one of them"
+            )
         if self.simulated_assets < 2 or self.simulated_bars < 100:
             raise ConfigError(
-                f"a market of {self.simulated_assets} assets × {self.simulated_bars} bars is too small",
+                f"{self.simulated_assets} assets × {self.simulated_bars} bars are too few",
                 remedy="give at least 2 assets and 100 bars",
             )
         shares = (self.validation_share, self.test_share, self.held_out_share)

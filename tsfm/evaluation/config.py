@@ -15,7 +15,7 @@ class EvaluationConfig:
     Attributes
     ----------
     windows_per_item
-        Most forecast origins per series, evenly spaced over the test period, a horizon or more apart.
+        Most forecast origins per series, evenly spaced, at least a horizon apart.
     items_per_task
         Series in a task, the panel's first ones.
     baseline_context

@@ -58,6 +58,7 @@ def hold_out(
     validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
     known, unknown = split_by_item(panel, held_out=config.held_out_share, seed=config.seed)
     split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
+
     def task(kind: str, whole: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
         view = whole.select(whole.item_ids[: evaluation.items_per_task])
         question = Task(

@@ -94,7 +94,7 @@ class Context:
         _expect_shape("variates", variates, (past.shape[0], past.shape[2]))
         if len(names) != past.shape[2] or len(ids) != past.shape[0]:
             raise DataError(
-                f"{len(ids)} item ids and {len(names)} variate names for past of shape {past.shape}",
+                f"{len(ids)} item ids, {len(names)} variate names, past of shape {past.shape}",
                 remedy="give one id per series and one name per variate",
             )
         for name, value in {

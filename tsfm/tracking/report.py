@@ -70,34 +70,32 @@ def record_verdict(
 
 
 def final_metrics(verdict: Verdict) -> dict[str, float]:
-    """The model's metrics, keyed ``<metric>.<task>.<variate>``, and its skill over the best baseline."""
+    """Metrics, keyed ``<metric>.<task>.<variate>``, and the skill over the best baseline."""
     own = verdict.leaderboard[verdict.leaderboard["model"] == verdict.model]
-    values = {
-        f"{row.metric}.{row.task}.{row.variate}": float(row.value) for row in own.itertuples()
-    }
     best = verdict.comparison[verdict.comparison["is_best_baseline"]]
-    for row in best.itertuples():
-        values[f"skill.{row.task}.{row.variate}"] = float(row.skill)
-    return values
+    rows = [
+        *zip(own["metric"], own["task"], own["variate"], own["value"], strict=True),
+        *zip(["skill"] * len(best), best["task"], best["variate"], best["skill"], strict=True),
+    ]
+    return {f"{metric}.{task}.{variate}": value for metric, task, variate, value in rows}
 
 
-def show_summary(
-    record: MlflowRun, verdict: Verdict, *, registered: str, metric: str
-) -> None:
+def show_summary(record: MlflowRun, verdict: Verdict, *, registered: str, metric: str) -> None:
     """Print where the run is, how it did and what was registered."""
     console = Console()
     table = Table(title=f"{metric}: {verdict.model} beside the best baseline", box=SIMPLE)
     for column in ("task", "target", verdict.model, "best baseline", "", "skill (95 %)", ""):
         table.add_column(column, no_wrap=True)
-    for row in verdict.comparison[verdict.comparison["is_best_baseline"]].itertuples():
+    best = verdict.comparison[verdict.comparison["is_best_baseline"]]
+    for row in best.to_dict("records"):
         table.add_row(
-            row.task,
-            row.variate,
-            f"{row.value:.4g}",
-            row.baseline,
-            f"{row.baseline_value:.4g}",
-            f"{row.skill:+.1%} ({row.low:+.1%} … {row.high:+.1%})",
-            row.verdict,
+            row["task"],
+            row["variate"],
+            f"{row['value']:.4g}",
+            row["baseline"],
+            f"{row['baseline_value']:.4g}",
+            f"{row['skill']:+.1%} ({row['low']:+.1%} … {row['high']:+.1%})",
+            row["verdict"],
         )
     console.print(table)
     console.print(f"run         {record.name}  {record.run_id}", highlight=False)
@@ -105,4 +103,3 @@ def show_summary(
     console.print(f"model       {registered}", highlight=False)
     console.print("plots       in the run's artifacts: plots/ and images/", highlight=False)
     console.print(f"checkpoints {output_directory(record)}", highlight=False)
-

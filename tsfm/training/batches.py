@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, index): any worker, rank or resumed run makes the same ones."""
+"""Batches as a function of (seed, index): any worker, rank or resumed run makes the same."""
 
 from __future__ import annotations
 

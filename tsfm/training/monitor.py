@@ -45,9 +45,11 @@ class ForecastMonitor:
         for task, panel in self._tasks:
             result = backtest(forecaster, task, panel)
             scores = score(result)
-            sums = scores[scores["metric"] == "crps"].groupby("variate", observed=True)[
-                ["numerator", "denominator"]
-            ].sum()
+            sums = (
+                scores[scores["metric"] == "crps"]
+                .groupby("variate", observed=True)[["numerator", "denominator"]]
+                .sum()
+            )
             for variate, row in sums.iterrows():
                 key = f"validation_crps.{panel.info.name}.{variate}"
                 metrics[key] = row["numerator"] / row["denominator"]

@@ -21,7 +21,8 @@ def learning_rate_factor(step: int, config: TrainerConfig) -> float:
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Two AdamW groups: decay for weight matrices, none for norms, biases and embeddings."""
-    decayed, spared = [], []
+    decayed: list[torch.nn.Parameter] = []
+    spared: list[torch.nn.Parameter] = []
     for module in model.modules():
         exempt = isinstance(module, torch.nn.Embedding) or "Norm" in type(module).__name__
         for name, parameter in module.named_parameters(recurse=False):

@@ -143,12 +143,12 @@ def fit(
         rank=rank,
         world_size=world,
     )
-    validation_loader = None
+    validation_loader: torch.utils.data.DataLoader | None = None
     if validation is not None:
         stream = WindowStream(_panels(validation), model.window_spec)
         fixed = Batches(model, stream, config.batch_size, seed=0, rank=rank, world_size=world)
-        batches = [fixed.batch(index) for index in range(config.validation_batches)]
-        validation_loader = torch.utils.data.DataLoader(batches, batch_size=None)
+        fixed.stop = config.validation_batches
+        validation_loader = loader(fixed, 0)
     _run(
         trainer,
         module,
@@ -221,7 +221,9 @@ def resolve_precision(precision: str) -> str:
     """``auto``: bf16-mixed on a GPU that computes in bf16, else full precision."""
     if precision != "auto":
         return precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return (
+        "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    )
 
 
 def _run(
@@ -248,7 +250,9 @@ def _finish(
 ) -> FitResult:
     best = directory / "checkpoints" / BEST
     loss, best_step = None, trainer.global_step
-    monitors = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    monitors = [
+        c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor
+    ]
     if monitors and best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
