@@ -22,7 +22,7 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 @pytest.fixture
-def run(client):  # noqa: ARG001
+def run(client):
     with MlflowRun.start("trial", entry_point="pretrain") as run:
         yield run
 

@@ -1,3 +1,4 @@
+import errno
 import inspect
 import os
 import signal
@@ -217,6 +218,19 @@ def test_artifacts_that_cannot_be_written_stop_the_run_before_it_exists(client):
     with pytest.raises(TrackingError, match="artifact folder cannot be written"):
         start()
     assert client.search_runs([experiment]) == []
+
+
+def test_a_disk_that_fills_up_fails_the_run_with_one_clear_error(client, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    expected = r"store refuses what log_text sends: .*No space left.*mlflow\.db.*[Ff]ree disk space"
+    with pytest.raises(TrackingError, match=expected), start() as run:  # noqa: PT012
+        monkeypatch.setattr(run.client, "log_text", full)
+        run.log_text("much", "text.txt")
+    found = client.get_run(run.run_id)
+    assert found.info.status == "FAILED"
+    assert "No space left" in found.data.tags["failure"]
 
 
 def test_a_deleted_experiment_is_told(client):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from tsfm.errors import TrackingError, UserError
@@ -18,6 +19,8 @@ from tsfm.tracking.environment import Process, host_name
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 HOST_TAG, PID_TAG, STARTED_TAG = "tsfm.host", "tsfm.pid", "tsfm.process_started"
 FAILURE_TAG, RESUMED_INTO_TAG, REAPED_TAG = "failure", "resumed_into", "reaped"
@@ -29,6 +32,25 @@ class Terminated(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
+
+
+def tells_store_errors(method: Callable[P, R]) -> Callable[P, R]:
+    """Turn what the store or a disk refuses into a :class:`TrackingError`."""
+
+    @wraps(method)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return method(*args, **kwargs)
+        except (OSError, MlflowException) as error:
+            raise TrackingError(
+                f"the tracking store refuses what {method.__name__} sends: {error}",
+                where=store.masked(os.environ.get("MLFLOW_TRACKING_URI", "")),
+                remedy="free disk space or bring the store back, then resume the run",
+            ) from error
+
+    return told
 
 
 def recorded_process(tags: Mapping[str, str]) -> Process | None:

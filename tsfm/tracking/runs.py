@@ -32,6 +32,7 @@ from tsfm.tracking.lifecycle import (
     opening_tags,
     raise_terminated,
     reason,
+    tells_store_errors,
 )
 from tsfm.tracking.metrics import MetricBuffer
 from tsfm.tracking.parameters import as_yaml, flatten
@@ -144,6 +145,7 @@ class MlflowRun:
         """Collect metrics of one step; they reach the store in batches."""
         self._metrics.add(metrics, step)
 
+    @tells_store_errors
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters, nested ones under dotted keys.
 
@@ -167,6 +169,7 @@ class MlflowRun:
         self.log_text(text, "config.yaml")
         self.log_params({"config": values})
 
+    @tells_store_errors
     def log_environment(self, **seeds: int) -> Environment:
         """Log code, packages, machine and seeds under ``environment/``."""
         environment = describe(**seeds)
@@ -185,6 +188,7 @@ class MlflowRun:
         )
         return environment
 
+    @tells_store_errors
     def log_panel(self, panel: Panel, role: str) -> None:
         """Log a panel as a dataset input in the role ``train``, ``validation`` or ``test``."""
         one_of("role", role, ROLES)
@@ -195,6 +199,7 @@ class MlflowRun:
         tags = [InputTag("mlflow.data.context", role)]
         self.client.log_inputs(self.run_id, [DatasetInput(dataset(panel), tags)])
 
+    @tells_store_errors
     def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:
         """Log a figure; with ``step`` it becomes a frame of the UI's image slider."""
         if step is None:
@@ -211,6 +216,7 @@ class MlflowRun:
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         self.client.log_image(self.run_id, image, key=key, step=step)
 
+    @tells_store_errors
     def log_table(self, frame: pd.DataFrame, name: str) -> None:
         """Log a frame as ``tables/<name>.csv`` and, for the eye, ``tables/<name>.html``."""
         self.log_text(frame.to_csv(index=False), f"tables/{_key(name)}.csv")
@@ -221,10 +227,12 @@ class MlflowRun:
             f"tables/{_key(name)}.html",
         )
 
+    @tells_store_errors
     def log_text(self, text: str, path: str) -> None:
         """Log a text file at ``path`` of the run's artifacts."""
         self.client.log_text(self.run_id, text, path)
 
+    @tells_store_errors
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or everything in a directory, into a folder of the run's artifacts."""
         if Path(path).is_dir():
@@ -236,6 +244,7 @@ class MlflowRun:
         """Fetch a file or folder of this run's artifacts (as a resumed run needs them)."""
         return artifact(self.client, self.run_id, path)
 
+    @tells_store_errors
     def set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
@@ -243,6 +252,7 @@ class MlflowRun:
         for first in range(0, len(entities), 100):
             self.client.log_batch(self.run_id, tags=entities[first : first + 100])
 
+    @tells_store_errors
     def flush(self) -> None:
         """Send what waits to be sent."""
         self._metrics.flush()
@@ -262,9 +272,10 @@ class MlflowRun:
         tags = {FAILURE_TAG: reason(error)} if error is not None and status != "FINISHED" else {}
         problem: Exception | None = None
         try:
-            self.flush()
+            self._metrics.flush()
             if status == "FAILED" and error is not None and not isinstance(error, UserError):
-                self.log_text("".join(traceback.format_exception(error)), "failure.txt")
+                trace = "".join(traceback.format_exception(error))
+                self.client.log_text(self.run_id, trace, "failure.txt")
         except Exception as unsent:
             problem = unsent
             if status == "FINISHED":
