@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tsfm.data.sources import Source
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.logger import RunLogger
     from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
@@ -86,11 +87,15 @@ def train(
     from tsfm.models.moirai import Moirai
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
+    from tsfm.training.tensorboard import TensorBoardLogger
     from tsfm.training.trainer import fit
 
     torch.manual_seed(config.seed)
     model = Moirai(config.model)
     output = output_directory(record)
+    logger: RunLogger = record
+    if config.tensorboard:
+        logger = TensorBoardLogger(record, output / "tensorboard")
     result = fit(
         model,
         [division.train for division in held_out],
@@ -99,8 +104,8 @@ def train(
         config=replace(config.trainer, seed=config.seed),
         output_dir=output,
         resume_from=output if config.resume else None,
-        logger=record,
-        on_validation=ForecastMonitor([division.validation_task for division in held_out], record),
+        logger=logger,
+        on_validation=ForecastMonitor([division.validation_task for division in held_out], logger),
     )
     validation = [division.validation_task for division in held_out]
     model.choose_patch_size([batch for task, panel in validation for batch in task.contexts(panel)])

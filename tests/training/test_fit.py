@@ -92,7 +92,7 @@ CONFIG = {
 
 @pytest.fixture
 def panel(make_panel):
-    return make_panel(n_items=3, n_variates=1, length=200, seed=1)
+    return make_panel(n_items=3, length=200, variates=("a",), seed=1)
 
 
 def weights(model):

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from tsfm.data.ohlcv.calendar import continue_calendar
 from tsfm.data.windows import Window, WindowSpec
 from tsfm.errors import ConfigError, DataError
 
@@ -406,8 +407,11 @@ def _stack(values: Sequence[np.ndarray | None], time: int) -> np.ndarray | None:
 def _future_timestamps(context: Context, horizon: int) -> np.ndarray | None:
     if context.future_timestamps is not None and context.future_timestamps.shape[1] >= horizon:
         return context.future_timestamps[:, :horizon]
-    if context.timestamps is None or context.freq is None:
+    if context.timestamps is None:
         return None
+    if context.freq is None:
+        dated = [continue_calendar(stamps, horizon) for stamps in context.timestamps]
+        return None if any(d is None for d in dated) else np.stack(cast(list[np.ndarray], dated))
     last = pd.DatetimeIndex(context.timestamps[:, -1])
     return np.stack(
         [pd.date_range(t, periods=horizon + 1, freq=context.freq)[1:].to_numpy() for t in last]
