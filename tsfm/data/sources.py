@@ -125,14 +125,16 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
 
 def _read(path: Path, variates: tuple[str, ...], example_bars: int) -> Source:
     """A panel as it is; a CSV or Parquet file as bars."""
+    from tsfm.data.ohlcv.bars import validate_bars
     from tsfm.data.ohlcv.preparation import VARIATES, BarPreparation
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import ColumnPreparation
+    from tsfm.data.table import read_table
 
     preparation: Preparation
     if path.suffix.lower() in (".csv", ".parquet"):
         preparation = BarPreparation(variates=variates or VARIATES)
-        frame = read_frame(path)
+        frame = validate_bars(read_table(path), where=str(path))
         panel = preparation.panel(frame, name=path.stem)
     else:
         panel = Panel.open(path)
@@ -167,25 +169,4 @@ def _frame_of(panel: Panel, bars: int) -> pd.DataFrame:
         raise DataError("the series have no timestamps", where=f"panel {panel.info.name}")
     frame = pd.DataFrame({"timestamp": stamps[-bars:], **values})
     frame.insert(0, "item_id", series.item_id)
-    return frame
-
-
-def read_frame(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file as a frame, its ``timestamp`` column parsed.
-
-    Raises
-    ------
-    DataError
-        When it cannot be read, or no timestamps can be made of its ``timestamp`` column.
-    """
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-        if "timestamp" in frame:
-            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the file cannot be read: {error}", where=str(path), remedy="give CSV or Parquet"
-        ) from error
     return frame
