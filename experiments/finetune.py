@@ -103,12 +103,14 @@ def adapt(
     model: Moirai, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun
 ) -> FitResult:
     """Train what the mode says should be trained, watched on the validation period."""
+    from tsfm.evaluation.judge import expect_able
     from tsfm.models.adapters import enable_linear_probe, enable_lora
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
     from tsfm.training.trainer import FitResult, fit
 
     validation = [division.validation_task for division in held_out]
+    expect_able(model, validation)
     output = output_directory(record)
     if config.mode == "lora":
         enable_lora(model, rank=config.lora_rank, alpha=config.lora_alpha)
@@ -127,7 +129,10 @@ def adapt(
             logger=record,
             on_validation=ForecastMonitor(validation, record),
         )
-    model.choose_patch_size([batch for task, panel in validation for batch in task.contexts(panel)])
+    seen = config.context + config.horizon
+    model.choose_patch_size(
+        [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
+    )
     return result
 
 

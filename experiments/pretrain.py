@@ -84,6 +84,7 @@ def train(
     """Masked pretraining on the mixture, watched on the validation period."""
     import torch
 
+    from tsfm.evaluation.judge import expect_able
     from tsfm.models.moirai import Moirai
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
@@ -92,6 +93,8 @@ def train(
 
     torch.manual_seed(config.seed)
     model = Moirai(config.model)
+    validation = [division.validation_task for division in held_out]
+    expect_able(model, validation)
     output = output_directory(record)
     logger: RunLogger = record
     if config.tensorboard:
@@ -105,10 +108,12 @@ def train(
         output_dir=output,
         resume_from=output if config.resume else None,
         logger=logger,
-        on_validation=ForecastMonitor([division.validation_task for division in held_out], logger),
+        on_validation=ForecastMonitor(validation, logger),
     )
-    validation = [division.validation_task for division in held_out]
-    model.choose_patch_size([batch for task, panel in validation for batch in task.contexts(panel)])
+    seen = config.context + config.horizon
+    model.choose_patch_size(
+        [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
+    )
     return result
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tsfm.data.panel import Panel
+from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import Backtest, backtest
 from tsfm.evaluation.leaderboard import compare, leaderboard
 from tsfm.evaluation.metrics import concat_scores, score
@@ -37,6 +38,22 @@ class Verdict:
     leaderboard: pd.DataFrame
     comparison: pd.DataFrame
     backtests: dict[str, list[Backtest]]
+
+
+def expect_able(model: Forecaster, tasks: Sequence[tuple[Task, Panel]]) -> None:
+    """Check, before a model is trained, that it can answer the tasks.
+
+    Raises
+    ------
+    ConfigError
+        Naming the task, when its windows are more than the model can take.
+    """
+    for task, _ in tasks:
+        width = len(task.targets) + len(task.past)
+        try:
+            model.expect_able(variates=width, context=task.context, horizon=task.horizon)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"task {task.name}", remedy=error.remedy) from error
 
 
 def judge(

@@ -11,15 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from tsfm.data.ohlcv.calendar import continue_calendar
 from tsfm.data.windows import Window, WindowSpec
 from tsfm.errors import ConfigError, DataError
+from tsfm.models.batching import expect_shape, next_timestamps, right_aligned
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +91,8 @@ class Context:
         variates = self.variates
         if variates is None:
             variates = np.ones((past.shape[0], past.shape[2]), bool)
-        _expect_shape("observed", observed, past.shape)
-        _expect_shape("variates", variates, (past.shape[0], past.shape[2]))
+        expect_shape("observed", observed, past.shape)
+        expect_shape("variates", variates, (past.shape[0], past.shape[2]))
         if len(names) != past.shape[2] or len(ids) != past.shape[0]:
             raise DataError(
                 f"{len(ids)} item ids, {len(names)} variate names, past of shape {past.shape}",
@@ -136,13 +136,14 @@ class Context:
             if window.timestamps is not None:
                 stamps[row, time - length :] = window.timestamps
             if window.future_timestamps is not None:
-                future[row] = window.future_timestamps[:horizon]
+                dated = window.future_timestamps[:horizon]
+                future[row, : len(dated)] = dated
         widest = max(windows, key=lambda w: w.target.shape[0])
         return cls(
             past=past,
             variates=variates,
-            past_covariates=_stack([w.past_covariates for w in windows], time),
-            known_covariates=_stack([w.known_covariates for w in windows], time + horizon),
+            past_covariates=right_aligned([w.past_covariates for w in windows], time),
+            known_covariates=right_aligned([w.known_covariates for w in windows], time + horizon),
             static=tuple(w.static for w in windows),
             timestamps=None if np.isnat(stamps).all() else stamps,
             future_timestamps=None if np.isnat(future).any() else future,
@@ -219,7 +220,7 @@ class Forecast:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _expect_shape("mean", self.mean, self.quantiles.shape[:-1])
+        expect_shape("mean", self.mean, self.quantiles.shape[:-1])
         if self.quantiles.shape[-1] != len(self.quantile_levels):
             raise DataError(
                 f"{self.quantiles.shape[-1]} quantiles for levels {self.quantile_levels}",
@@ -308,6 +309,9 @@ class Forecaster(ABC):
             When the directory is missing, incomplete, damaged or of another model.
         """
 
+    def expect_able(self, *, variates: int, context: int, horizon: int) -> None:  # noqa: B027
+        """Raise :class:`ConfigError` when series of this size are beyond the model's limits."""
+
     def info(self) -> dict[str, Any]:
         """What the model is: at least ``name`` and ``parameters``."""
         return {"name": self.name, "parameters": 0}
@@ -358,7 +362,9 @@ class Forecaster(ABC):
             forecast,
             item_ids=context.item_ids,
             variate_names=context.variate_names,
-            timestamps=_future_timestamps(context, int(horizon)),
+            timestamps=next_timestamps(
+                context.timestamps, context.future_timestamps, context.freq, int(horizon)
+            ),
         )
 
 
@@ -385,34 +391,3 @@ class Trainable(Protocol):
         Sums and counts rather than a mean: accumulation, packing and DDP then give exactly the
         loss of a single process.
         """
-
-
-def _expect_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-    if values.shape != tuple(shape):
-        raise DataError(f"{name} has shape {values.shape}", remedy=f"give shape {tuple(shape)}")
-
-
-def _stack(values: Sequence[np.ndarray | None], time: int) -> np.ndarray | None:
-    """Right-align ``[covariate, time]`` arrays into ``[batch, time, covariate]``."""
-    present = [value for value in values if value is not None]
-    if not present:
-        return None
-    stacked = np.full((len(values), time, max(v.shape[0] for v in present)), np.nan, np.float32)
-    for row, value in enumerate(values):
-        if value is not None:
-            stacked[row, time - value.shape[1] :, : value.shape[0]] = value.T
-    return stacked
-
-
-def _future_timestamps(context: Context, horizon: int) -> np.ndarray | None:
-    if context.future_timestamps is not None and context.future_timestamps.shape[1] >= horizon:
-        return context.future_timestamps[:, :horizon]
-    if context.timestamps is None:
-        return None
-    if context.freq is None:
-        dated = [continue_calendar(stamps, horizon) for stamps in context.timestamps]
-        return None if any(d is None for d in dated) else np.stack(cast(list[np.ndarray], dated))
-    last = pd.DatetimeIndex(context.timestamps[:, -1])
-    return np.stack(
-        [pd.date_range(t, periods=horizon + 1, freq=context.freq)[1:].to_numpy() for t in last]
-    ).astype("datetime64[ns]")

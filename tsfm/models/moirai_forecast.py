@@ -54,6 +54,8 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
 
 def best_patch_size(model: Moirai, contexts: Sequence[Context], horizon: int) -> int:
     """The candidate with the lowest mean scaled CRPS over the ends of the contexts."""
+    if len(model.config.patch_sizes) == 1:
+        return model.config.patch_sizes[0]
     total: dict[int, list[Float[np.ndarray, " batch"]]] = {}
     for context in contexts:
         for size, losses in _held_out_losses(model, context, horizon).items():
@@ -73,7 +75,7 @@ def _patch_sizes(
     """The patch size of each series."""
     length = min(context.length, model.config.context)
     widths = present.sum(axis=1)
-    fitting = [_fitting(model.config, int(width), length, horizon) for width in widths]
+    fitting = [fitting_patch_sizes(model.config, int(width), length, horizon) for width in widths]
     if model.config.patch_size is not None:
         wanted = model.config.patch_size
         return np.array([next((s for s in sizes if s >= wanted), sizes[-1]) for sizes in fitting])
@@ -87,8 +89,14 @@ def _patch_sizes(
     return chosen
 
 
-def _fitting(config: MoiraiConfig, width: int, length: int, horizon: int) -> list[int]:
-    """Patch sizes at which a series stays within the token budget."""
+def fitting_patch_sizes(config: MoiraiConfig, width: int, length: int, horizon: int) -> list[int]:
+    """Patch sizes at which a series of ``width`` variates stays within the token budget.
+
+    Raises
+    ------
+    ConfigError
+        When there are none.
+    """
     tokens = {s: width * (-(-length // s) - (-horizon // s)) for s in config.patch_sizes}
     sizes = [size for size, count in tokens.items() if count <= config.token_budget]
     if not sizes:
@@ -96,7 +104,8 @@ def _fitting(config: MoiraiConfig, width: int, length: int, horizon: int) -> lis
         raise ConfigError(
             f"context {length} + horizon {horizon} of {width} variates need {tokens[size]} tokens "
             f"at patch size {size}, over the token budget of {config.token_budget}",
-            remedy="shorten context or horizon, or forecast fewer variates at once",
+            remedy="shorten context or horizon, forecast fewer variates at once, add a larger "
+            "patch size or raise token_budget",
         )
     return sizes
 
@@ -122,13 +131,15 @@ def _held_out_losses(
     )
     widest = int(present.sum(axis=1).max())
     losses = {}
-    for size in _fitting(model.config, widest, length, horizon):
+    for size in fitting_patch_sizes(model.config, widest, length, horizon):
         everything = np.arange(len(rows))
         quantiles, _, _ = _forecast_rows(
             model, head, present, everything, size, horizon, QUANTILE_LEVELS, None
         )
         error = future[..., None] - quantiles
-        pinball = np.maximum(np.array(QUANTILE_LEVELS) * error, (np.array(QUANTILE_LEVELS) - 1) * error)
+        pinball = np.maximum(
+            np.array(QUANTILE_LEVELS) * error, (np.array(QUANTILE_LEVELS) - 1) * error
+        )
         losses[size] = np.full(context.batch_size, np.nan)
         losses[size][rows] = np.nanmean(pinball, axis=(1, 2, 3)) / (spread + 1e-12)
     return losses
