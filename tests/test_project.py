@@ -24,6 +24,7 @@ PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 ENTRIES = sorted(set(PROJECT["entry_points"]) - {"main"})
 LAYERS = ("data", "models", "evaluation", "training", "tracking")
 HEAVY = {"torch", "lightning", "mlflow", "transformers", "peft", "gluonts", "statsforecast", "arch"}
+NEEDED = {"data": {"dataset": "sample", "out": "panels"}}
 MAX_LINES = 400
 MAX_CPU_SECONDS = 3.0
 
@@ -120,10 +121,13 @@ def test_mlproject_defaults_are_those_of_the_config(entry: str):
     from experiments.cli import compose_config
 
     module = import_module(f"experiments.{entry}")
-    words = [f"{name}={value}" for name, value in defaults(entry).items()]
     schema = get_type_hints(module.main)["config"]
-    bare = compose_config(entry, schema, module.PARAMETERS, [])
-    assert compose_config(entry, schema, module.PARAMETERS, words) == bare
+    needed = NEEDED.get(entry, {})
+    bare, explicit = (
+        compose_config(entry, schema, module.PARAMETERS, [f"{k}={v}" for k, v in given.items()])
+        for given in (needed, defaults(entry) | needed)
+    )
+    assert explicit == bare
 
 
 def test_every_experiment_with_parameters_is_an_entry_point():
@@ -250,6 +254,11 @@ def test_commands_exist(document: Path):
     assert set(re.findall(r"mlflow run \. -e (\w+)", text)) <= set(ENTRIES)
     for script in re.findall(r"\bbenchmarks/\w+\.py", text):
         assert (ROOT / script).exists(), f"{document.name} names {script}"
+
+
+def test_readme_lists_the_entry_points():
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| \w", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(ENTRIES) <= set(rows)
 
 
 def test_settings_in_the_example_are_documented_and_read():
