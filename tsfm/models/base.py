@@ -85,14 +85,13 @@ class Context:
         if past.shape[1] == 0:
             raise DataError("past has no time steps", remedy="give at least one observed bar")
         finite = np.isfinite(past)
-        observed = finite if self.observed is None else np.asarray(self.observed, bool) & finite
+        observed = finite if self.observed is None else np.asarray(self.observed, bool)
         names = self.variate_names or tuple(f"variate_{k}" for k in range(past.shape[2]))
         ids = self.item_ids or tuple(str(k) for k in range(past.shape[0]))
-        variates = self.variates
-        if variates is None:
-            variates = np.ones((past.shape[0], past.shape[2]), bool)
+        present = (past.shape[0], past.shape[2])
+        variates = np.ones(present, bool) if self.variates is None else np.asarray(self.variates)
         expect_shape("observed", observed, past.shape)
-        expect_shape("variates", variates, (past.shape[0], past.shape[2]))
+        expect_shape("variates", variates, present)
         if len(names) != past.shape[2] or len(ids) != past.shape[0]:
             raise DataError(
                 f"{len(ids)} item ids, {len(names)} variate names, past of shape {past.shape}",
@@ -100,7 +99,7 @@ class Context:
             )
         for name, value in {
             "past": past,
-            "observed": observed & variates[:, None, :],
+            "observed": observed & finite & variates[:, None, :],
             "variates": variates,
             "variate_names": names,
             "item_ids": ids,

@@ -49,9 +49,8 @@ def next_timestamps(
     if freq is None:
         dated = [continue_calendar(stamps, horizon) for stamps in timestamps]
         return None if any(d is None for d in dated) else np.stack(cast(list[np.ndarray], dated))
-    return np.stack(
-        [
-            pd.date_range(last, periods=horizon + 1, freq=freq)[1:].to_numpy()
-            for last in pd.DatetimeIndex(timestamps[:, -1])
-        ]
-    ).astype("datetime64[ns]")
+    following = np.full((len(timestamps), horizon), np.datetime64("NaT"), "datetime64[ns]")
+    for row, last in enumerate(pd.DatetimeIndex(timestamps[:, -1])):
+        if last is not pd.NaT:
+            following[row] = pd.date_range(last, periods=horizon + 1, freq=freq)[1:].to_numpy()
+    return following
