@@ -28,7 +28,7 @@ def enable_lora(
     Raises
     ------
     ConfigError
-        When the model has no weights, or no linear layer matches.
+        When the model has no weights, or adapters already, or no linear layer matches.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -36,6 +36,10 @@ def enable_lora(
         raise ConfigError(f"model {model.name!r} has no weights to adapt")
     if rank < 1 or alpha <= 0:
         raise ConfigError(f"rank={rank}, alpha={alpha}", remedy="give a positive rank and alpha")
+    if any(hasattr(layer, "lora_A") for layer in model.modules()):
+        raise ConfigError(
+            f"model {model.name!r} has adapters already", remedy="merge_lora it first"
+        )
     suffixes = tuple(targets or model.lora_targets)
     linear = {
         name: layer

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models import BASELINES, model_class
+from tsfm.models import BASELINES, MODELS, model_class
 
 if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
@@ -23,9 +23,14 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
     ------
     CheckpointError
         When nothing is there, or what is there is damaged or of no known model.
+    ConfigError
+        When an override is unknown or not allowed.
     """
     if str(source) in BASELINES:
-        return model_class(str(source))(**config_overrides)
+        try:
+            return model_class(str(source))(**config_overrides)
+        except TypeError as error:
+            raise ConfigError(f"{source} takes no such setting: {error}") from error
     path = directory_of(source)
     return model_class(model_name(path)).load(path, **config_overrides)
 
@@ -39,11 +44,11 @@ def directory_of(source: str | Path) -> Path:
         When it is neither, or the hub cannot be reached.
     """
     path = Path(source)
-    if path.is_dir():
+    if str(source) and path.is_dir():
         return path
     if not _HUB_ID.fullmatch(str(source)):
         raise CheckpointError(
-            f"no model at {source}",
+            f"no model at {str(source)!r}",
             remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
             f"or a baseline: {', '.join(BASELINES)}",
         )
@@ -63,13 +68,16 @@ def model_name(directory: Path) -> str:
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"config.json cannot be read: {error}", where=str(path)) from error
-    if "model" in config:
-        return str(config["model"])
-    if {"d_model", "patch_sizes", "scaling"} <= set(config):
-        return "moirai"
-    raise CheckpointError(
-        f"config.json names no model; its keys are {', '.join(sorted(config))}", where=str(path)
-    )
+    keys = config if isinstance(config, dict) else {}
+    is_released = {"d_model", "patch_sizes", "scaling"} <= set(keys)
+    name = keys.get("model", "moirai" if is_released else None)
+    if name not in MODELS:
+        raise CheckpointError(
+            "config.json names no model" + (f" of ours but {name!r}" if name else ""),
+            where=str(path),
+            remedy=f"give a directory of one of: {', '.join(MODELS)}",
+        )
+    return str(name)
 
 
 def download(hub_id: str) -> Path:
