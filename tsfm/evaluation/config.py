@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tsfm.errors import ConfigError, one_of
+from tsfm.evaluation.tasks import METRIC_NAMES
 from tsfm.models import BASELINES
 
 
@@ -17,7 +18,7 @@ class EvaluationConfig:
     windows_per_item
         Most forecast origins per series, evenly spaced, at least a horizon apart.
     items_per_task
-        Series in a task, the panel's first ones.
+        Series in a task, the panel's first ones that are long enough.
     baseline_context
         Bars that baselines see where the series are that long (at least the model's context).
     baselines
@@ -35,6 +36,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         for baseline in self.baselines:
             one_of("evaluation.baselines", baseline, BASELINES)
+        one_of("evaluation.headline_metric", self.headline_metric, METRIC_NAMES)
         for name in ("windows_per_item", "items_per_task", "baseline_context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"evaluation.{name}={getattr(self, name)} is less than 1")

@@ -60,7 +60,15 @@ def hold_out(
     split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
 
     def task(kind: str, whole: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
-        view = whole.select(whole.item_ids[: evaluation.items_per_task])
+        able = _long_enough(whole, first_origin, context, horizon)
+        if not able:
+            raise DataError(
+                f"no window of {context} + {horizon} bars fits after {first_origin}",
+                where=f"panel {panel.info.name}, {kind}",
+                remedy="shorten context or horizon, give a larger share to the period, or hold out "
+                "other symbols by another data.seed",
+            )
+        view = whole.select(able[: evaluation.items_per_task])
         question = Task(
             name=f"{panel.info.name}/{kind}",
             panel_fingerprint=view.fingerprint,
@@ -73,12 +81,6 @@ def hold_out(
             max_windows=evaluation.windows_per_item,
             seasonality=panel.info.seasonality,
         )
-        if not question.windows(view):
-            raise DataError(
-                f"no window of {context} + {horizon} bars fits after {first_origin}",
-                where=f"panel {panel.info.name}, {kind}",
-                remedy="shorten context or horizon, or give a larger share to the test period",
-            )
         return question, view
 
     return HoldOut(
@@ -87,6 +89,15 @@ def hold_out(
         validation_task=task("validation", split.validation, validation_start),
         tasks=(task("time", split.test, test_start), task("symbols", unknown, test_start)),
     )
+
+
+def _long_enough(panel: Panel, first_origin: pd.Timestamp, context: int, horizon: int) -> list[str]:
+    """Items with a whole context before some origin and a whole horizon after it."""
+    return [
+        item_id
+        for item, item_id in enumerate(panel.item_ids)
+        if max(context, panel.position(item, first_origin)) + horizon <= panel.lengths[item]
+    ]
 
 
 def _cutoffs(
