@@ -77,17 +77,20 @@ class Mixture:
         """Map unconstrained parameters, in the order of the fields, into their domains."""
         raw = raw.float()
         epsilon = torch.finfo(raw.dtype).eps
-        n = len(COMPONENTS)
+        logits, *rows = raw.split([len(COMPONENTS), *[1] * (N_PARAMETERS - len(COMPONENTS))])
+        df, t_location, t_scale, normal_location, count, odds, log_location, log_scale = (
+            row.squeeze(0) for row in rows
+        )
         return cls(
-            log_weights=F.log_softmax(raw[:n], dim=0),
-            df=2.0 + F.softplus(raw[n]),
-            t_location=raw[n + 1],
-            t_scale=F.softplus(raw[n + 2]).clamp_min(epsilon),
-            normal_location=raw[n + 3],
-            count=F.softplus(raw[n + 4]).clamp_min(epsilon),
-            logits=raw[n + 5],
-            log_location=raw[n + 6],
-            log_scale=F.softplus(raw[n + 7]).clamp_min(epsilon),
+            log_weights=F.log_softmax(logits, dim=0),
+            df=2.0 + F.softplus(df),
+            t_location=t_location,
+            t_scale=F.softplus(t_scale).clamp_min(epsilon),
+            normal_location=normal_location,
+            count=F.softplus(count).clamp_min(epsilon),
+            logits=odds,
+            log_location=log_location,
+            log_scale=F.softplus(log_scale).clamp_min(epsilon),
             location=location,
             scale=scale,
         )
@@ -144,8 +147,8 @@ class Mixture:
             torch.lgamma(x + self.count)
             - torch.lgamma(x + 1)
             - torch.lgamma(self.count)
-            + self.count * F.logsigmoid(-self.logits)
-            + x * F.logsigmoid(self.logits)
+            + (self.count + x) * F.logsigmoid(self.logits)
+            - self.count * self.logits
         )
 
     def _log_normal(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -113,3 +114,28 @@ class BiasedAttention(torch.autograd.Function):
         gap = torch.stack(gaps)
         by_head = (x.transpose(1, 2) for x in grads)
         return *by_head, torch.stack((-gap, gap)), None, None
+
+
+class GatedProjection(torch.autograd.Function):
+    """``(silu(gate) · up) @ weightᵀ``, recomputing the product in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: Float[Tensor, "token hidden"],
+        up: Float[Tensor, "token hidden"],
+        weight: Float[Tensor, "dim hidden"],
+    ) -> Float[Tensor, "token dim"]:
+        ctx.save_for_backward(gate, up, weight)
+        return F.linear(F.silu(gate).mul_(up), weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gate, up, weight = ctx.saved_tensors
+        grad_hidden = grad @ weight
+        active = F.silu(gate)
+        grad_up = grad_hidden * active
+        grad_weight = grad.t() @ active.mul_(up)
+        grad_gate = torch.ops.aten.silu_backward(grad_hidden.mul_(up), gate)
+        return grad_gate, grad_up, grad_weight

@@ -10,7 +10,7 @@ Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,12 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tsfm.models.gradients import BiasedAttention, RMSNormFunction, RotateFunction
+from tsfm.models.gradients import (
+    BiasedAttention,
+    GatedProjection,
+    RMSNormFunction,
+    RotateFunction,
+)
 from tsfm.models.tokens import Block
 
 HEAD_DIM = 64
@@ -36,7 +41,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return RMSNormFunction.apply(x, self.weight.to(x.dtype), self.eps)
+        return RMSNormFunction.apply(x.float(), self.weight, self.eps).to(x.dtype)
 
 
 class SwiGLU(nn.Module):
@@ -51,7 +56,11 @@ class SwiGLU(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        hidden = F.silu(self.fc_gate(x)) * self.fc1(x)
+        gate, up = self.fc_gate(x), self.fc1(x)
+        plain = type(self.fc2) is nn.Linear and gate.dtype == self.fc2.weight.dtype
+        if plain and not (self.training and self.dropout):
+            return GatedProjection.apply(gate, up, self.fc2.weight)
+        hidden = F.silu(gate) * up
         return self.fc2(F.dropout(hidden, self.dropout, self.training))
 
 
@@ -70,12 +79,13 @@ class PatchEmbedding(nn.Module):
                 self.bias[k].uniform_(-bound, bound)
 
     def forward(
-        self, patches: Float[Tensor, "token size"], size_index: int
-    ) -> Float[Tensor, "token dim"]:
-        size = self.patch_sizes[size_index]
-        return F.linear(
-            patches[:, :size], self.weight[size_index, :, :size], self.bias[size_index]
-        )
+        self, patches: Mapping[int, Float[Tensor, "token size"]]
+    ) -> list[Float[Tensor, "token dim"]]:
+        """Embed patches by the index of their size."""
+        weights, biases = self.weight.unbind(0), self.bias.unbind(0)
+        return [
+            F.linear(x, weights[k][:, : self.patch_sizes[k]], biases[k]) for k, x in patches.items()
+        ]
 
 
 class VariateBias(nn.Module):

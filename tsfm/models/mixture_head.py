@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,17 +44,20 @@ class PatchProjection(nn.Module):
             self.weight.uniform_(-bound, bound).mul_(live)
             self.bias.uniform_(-bound, bound).mul_(live[..., 0])
 
-    def rows(
-        self, size_index: int, bars: int
-    ) -> tuple[Float[Tensor, "group bar dim"], Float[Tensor, "group bar"]]:
-        """Weights and biases of a patch's first ``bars`` bars."""
-        used = self.used[size_index]
-        shape = used.shape[:2]
-        weight = self.weight[size_index].unflatten(0, shape)[:, :bars]
-        bias = self.bias[size_index].unflatten(0, shape)[:, :bars]
-        if self.constant_rows or bars > self.patch_sizes[size_index]:
-            weight = weight * used[:, :bars]
-        return weight, bias
+    def by_size(
+        self, sizes: Sequence[int], bars: int | None
+    ) -> list[tuple[Float[Tensor, "group bar dim"], Float[Tensor, "group bar"]]]:
+        """Weights and biases of each patch size's bars, ``bars`` of them if given."""
+        rows = []
+        weights, biases = self.weight.unbind(0), self.bias.unbind(0)
+        for k in sizes:
+            used = self.used[k]
+            n = bars or self.patch_sizes[k]
+            weight = weights[k].unflatten(0, used.shape[:2])[:, :n]
+            if self.constant_rows or n > self.patch_sizes[k]:
+                weight = weight * used[:, :n]
+            rows.append((weight, biases[k].unflatten(0, used.shape[:2])[:, :n]))
+        return rows
 
 
 class MixtureProjection(nn.Module):
@@ -77,16 +80,19 @@ class MixtureProjection(nn.Module):
         )
 
     def forward(
-        self, hidden: Float[Tensor, "token dim"], size_index: int, bars: int
-    ) -> Float[Tensor, "parameter token bar"]:
-        """Raw parameters of the first ``bars`` bars of patches of one size, in float32."""
-        parts = [
-            module.rows(size_index, bars)
-            for module in self.proj.modules()
-            if isinstance(module, PatchProjection)
-        ]
-        weight = torch.cat([weight for weight, _ in parts]).flatten(0, 1)
-        bias = torch.cat([bias for _, bias in parts]).flatten()
-        with torch.autocast(hidden.device.type, enabled=False):
-            raw = F.linear(hidden.float(), weight.float(), bias.float())
-        return raw.unflatten(1, (N_PARAMETERS, bars)).transpose(0, 1)
+        self, hidden: Mapping[int, Float[Tensor, "token dim"]], bars: int | None = None
+    ) -> list[Float[Tensor, "parameter token bar"]]:
+        """Raw parameters, in float32, of every bar (or ``bars`` of them) of patches by size index.
+
+        Sizes are handled together so that the backward pass touches each weight once.
+        """
+        modules = [module for module in self.proj.modules() if isinstance(module, PatchProjection)]
+        tables = [module.by_size(list(hidden), bars) for module in modules]
+        raw = []
+        for x, parts in zip(hidden.values(), zip(*tables), strict=True):
+            weight = torch.cat([weight for weight, _ in parts])
+            bias = torch.cat([bias for _, bias in parts])
+            with torch.autocast(x.device.type, enabled=False):
+                flat = F.linear(x.float(), weight.flatten(0, 1).float(), bias.flatten().float())
+            raw.append(flat.unflatten(1, (N_PARAMETERS, -1)).transpose(0, 1))
+        return raw

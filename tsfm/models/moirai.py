@@ -125,22 +125,31 @@ class Moirai(nn.Module, Forecaster):
         """
         tokens = Tokens.from_batch(batch)
         inputs = self._standardise(batch, tokens)
-        weights = self._value_weights(tokens, inputs.observed)
-        total = torch.zeros((), device=self.device)
-        for part in self._predict(batch, tokens, inputs, tokens.predicted):
-            seen = inputs.observed[part.rows, : part.size]
-            log_prob = part.mixture.scaled_log_prob(inputs.scaled[part.rows, : part.size])
-            per_token = torch.where(seen, log_prob, 0.0).sum(1)
-            total = total - (per_token * weights[part.rows]).sum()
+        parts = self._predict(batch, tokens, inputs, tokens.predicted)
         masked = torch.zeros(tokens.n_groups, device=self.device)
         masked[tokens.group[tokens.predicted]] = 1.0
-        return total, masked.sum()
+        if not parts:
+            return masked.sum(), masked.sum()
+        raw = torch.cat([part.raw.flatten(1) for part in parts], dim=1)
+        weights = self._value_weights(tokens, inputs.observed)
+
+        def values(x: Float[Tensor, "token patch"]) -> Float[Tensor, " value"]:
+            return torch.cat([x[part.rows, : part.size].flatten() for part in parts])
+
+        scale = values(inputs.scale[:, None].expand_as(inputs.scaled))
+        log_prob = Mixture.from_raw(raw, torch.zeros_like(scale), scale).scaled_log_prob(
+            values(inputs.scaled)
+        )
+        return -(log_prob * values(weights)).sum(), masked.sum()
 
     @staticmethod
-    def _value_weights(tokens: Tokens, observed: Tensor) -> Float[Tensor, " token"]:
-        """One over the number of scored values of each token's (sample, variate)."""
-        scored = torch.where(tokens.predicted, observed.sum(-1), 0).float()
-        return 1 / tokens.group_sum(scored).clamp_min(1)[tokens.group]
+    def _value_weights(
+        tokens: Tokens, observed: Bool[Tensor, "token patch"]
+    ) -> Float[Tensor, "token patch"]:
+        """One over the number of scored values of its (sample, variate); 0 if not observed."""
+        scored = torch.where(tokens.predicted, observed.float().sum(-1), 0.0)
+        weight = 1 / tokens.group_sum(scored).clamp_min(1)[tokens.group]
+        return torch.where(observed, weight[:, None], 0.0)
 
     def _standardise(self, batch: Batch, tokens: Tokens) -> Inputs:
         target = batch["target"].flatten(0, 1)[tokens.index]
@@ -174,35 +183,43 @@ class Moirai(nn.Module, Forecaster):
         embedded = self._embed(inputs.scaled, sizes, tokens.predicted).split(lengths)
         encoded = [self.encoder(x, *block) for x, block in zip(embedded, blocks, strict=True)]
         hidden, asked_rows = torch.cat(encoded), asked.nonzero().squeeze(1)
-        parts = []
-        for k, size in enumerate(self.config.patch_sizes):
-            chosen = (sizes[asked_rows] == size).nonzero().squeeze(1)
-            if len(chosen):
-                rows = asked_rows[chosen]
-                parts.append(
-                    Prediction(
-                        rows=rows,
-                        size=size,
-                        raw=self.param_proj(hidden[chosen], k, bars or size),
-                        location=inputs.location[rows, None],
-                        scale=inputs.scale[rows, None],
-                    )
-                )
-        return parts
+        chosen = self._by_size(sizes[asked_rows])
+        raws = self.param_proj({k: hidden[index] for k, index in chosen.items()}, bars)
+        return [
+            Prediction(
+                rows=asked_rows[index],
+                size=self.config.patch_sizes[k],
+                raw=raw,
+                location=inputs.location[asked_rows[index], None],
+                scale=inputs.scale[asked_rows[index], None],
+            )
+            for (k, index), raw in zip(chosen.items(), raws, strict=True)
+        ]
+
+    def _by_size(self, sizes: Int[Tensor, " token"]) -> dict[int, Int[Tensor, " chosen"]]:
+        """Which tokens have each patch size, for the sizes that occur."""
+        found = {
+            k: (sizes == size).nonzero().squeeze(1)
+            for k, size in enumerate(self.config.patch_sizes)
+        }
+        return {k: index for k, index in found.items() if len(index)}
 
     def _embed(
-        self, scaled: Float[Tensor, "token patch"], sizes: Tensor, predicted: Tensor
+        self,
+        scaled: Float[Tensor, "token patch"],
+        sizes: Int[Tensor, " token"],
+        predicted: Bool[Tensor, " token"],
     ) -> Float[Tensor, "token dim"]:
-        parts = [self.mask_encoding.weight]
+        """Embed seen patches by their size; masked ones all become the mask encoding."""
+        seen = self._by_size(torch.where(predicted, 0, sizes))
+        parts = self.in_proj(
+            {k: scaled[rows, : self.config.patch_sizes[k]] for k, rows in seen.items()}
+        )
+        mask = self.mask_encoding.weight
         place = torch.zeros_like(sizes)
-        filled = 1
-        for k, size in enumerate(self.config.patch_sizes):
-            rows = ((sizes == size) & ~predicted).nonzero().squeeze(1)
-            if len(rows):
-                parts.append(self.in_proj(scaled[rows, :size], k))
-                place[rows] = torch.arange(filled, filled + len(rows), device=rows.device)
-                filled += len(rows)
-        return torch.cat([part.to(parts[-1].dtype) for part in parts])[place]
+        rows = torch.cat([*seen.values(), sizes.new_empty(0)])
+        place[rows] = torch.arange(1, len(rows) + 1, device=rows.device)
+        return torch.cat([mask, *(part.to(mask.dtype) for part in parts)])[place]
 
     def distribution(self, batch: Batch) -> Mixture:
         """The distribution of every slot and bar of a packed batch, ``[batch, token, bar]``.
@@ -248,6 +265,11 @@ class Moirai(nn.Module, Forecaster):
             When a series has no observed value in its context.
         """
         return moirai_forecast.forecast(self, context, horizon, quantile_levels)
+
+    def expect_able(self, *, variates: int, context: int, horizon: int) -> None:
+        """Raise :class:`ConfigError` when no patch size keeps them within the token budget."""
+        seen = min(context, self.config.context)
+        moirai_forecast.fitting_patch_sizes(self.config, variates, seen, horizon)
 
     def choose_patch_size(
         self, contexts: Context | Sequence[Context], horizon: int | None = None

@@ -186,18 +186,19 @@ class Tokens:
     ) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
         """Mean and standard deviation of each token's (sample, variate) over its observed context.
 
-        Sums run in float64; ``minimum_variance`` is added to the (unbiased) variance, as in the
-        reference, so that a constant series keeps a finite scale.
+        Sums run over deviations from a first mean, patch by patch and then in float64;
+        ``minimum_variance`` is added to the (unbiased) variance, as in the reference, so that a
+        constant series keeps a finite scale.
         """
         seen = observed & ~self.predicted[:, None]
-        values = target.double()
-        count = self.group_sum(seen.sum(-1).double())
-        total = self.group_sum(torch.where(seen, values, 0.0).sum(-1))
-        location = torch.where(count > 0, total / count.clamp_min(1), 0.0)[self.group]
-        deviation = torch.where(seen, values - location[:, None], 0.0)
-        squares = self.group_sum(deviation.square().sum(-1))
-        variance = torch.where(count > 1, squares / (count - 1).clamp_min(1), 0.0)
-        return location, (variance + minimum_variance).sqrt()[self.group]
+        count = self.group_sum(seen.float().sum(-1).double())
+        total = self.group_sum(torch.where(seen, target, 0.0).sum(-1).double())
+        first = (total / count.clamp_min(1))[self.group].float()
+        deviation = torch.where(seen, target - first[:, None], 0.0)
+        residue = self.group_sum(deviation.sum(-1).double()) / count.clamp_min(1)
+        squares = self.group_sum(deviation.square_().sum(-1).double()) - count * residue.square()
+        variance = squares.clamp_min(0) / (count - 1).clamp_min(1)
+        return first + residue[self.group], (variance + minimum_variance).sqrt()[self.group]
 
     def group_sum(self, values: Float[Tensor, " token"]) -> Float[Tensor, " group"]:
         """Sum over the tokens of each (sample, variate)."""
