@@ -61,7 +61,10 @@ def compose_config(
         When a parameter is unknown, or a value has the wrong type or is not allowed.
     """
     given = _read_words(words, parameters)
-    rest = shlex.split(given.pop("overrides", ""))
+    try:
+        rest = shlex.split(given.pop("overrides", ""))
+    except ValueError as error:
+        raise ConfigError(f"overrides: {error}", remedy="close the quotation marks") from error
     groups: list[str] = []
     values: dict[str, str] = {}
     keys = {parameter: parameters[parameter].key for parameter in given}
@@ -116,7 +119,7 @@ def run(
     try:
         main(compose_config(name, schema, parameters, words))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", re.sub(r"\s*\n\s*", " ", str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.config import EvaluationConfig
+from tsfm.tracking.registry import check_name
 from tsfm.training.config import TrainerConfig
 
 MODEL_CONFIGS: dict[str, str] = {"moirai": "tsfm.models.moirai_config:MoiraiConfig"}
@@ -32,8 +34,12 @@ def _unlock(node: Any) -> None:
             _unlock(child)
 
 
-def check_lengths(context: int, horizon: int) -> None:
-    """Both positive; a context under five horizons is allowed but seldom wise."""
+def check_common(context: int, horizon: int, seed: int, register_as: str) -> None:
+    """What every experiment's config must satisfy: positive lengths, a name that can be given."""
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative", remedy="give 0 or more")
+    if register_as:
+        check_name(register_as)
     if context < 1 or horizon < 1:
         raise ConfigError(
             f"context={context}, horizon={horizon}", remedy="give whole numbers of bars, at least 1"
@@ -48,7 +54,9 @@ def model_config(tree: Any) -> Any:
     ConfigError
         When the name is unknown, a field does not exist, or a value is not allowed.
     """
-    values = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else dict(tree)
+    if is_dataclass(tree):
+        return tree
+    values = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else dict(tree or {})
     name = values.pop("name", None)  # type: ignore[union-attr]
     one_of("model", name, MODEL_CONFIGS)
     module, _, attribute = MODEL_CONFIGS[str(name)].partition(":")
@@ -56,8 +64,9 @@ def model_config(tree: Any) -> Any:
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, values))
     except OmegaConfBaseException as error:
+        key = f".{error.full_key}" if error.full_key else ""
         raise ConfigError(
-            f"model: {str(error).splitlines()[0]}",
+            f"model{key}: {str(error).splitlines()[0]}",
             remedy=f"the fields of {name} are {', '.join(map(str, schema))}",
         ) from error
 
@@ -90,7 +99,7 @@ class PretrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        check_lengths(self.context, self.horizon)
+        check_common(self.context, self.horizon, self.seed, self.register_as)
         object.__setattr__(self, "model", model_config(self.model))
 
 
@@ -125,7 +134,7 @@ class FinetuneConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        check_lengths(self.context, self.horizon)
+        check_common(self.context, self.horizon, self.seed, self.register_as)
         one_of("mode", self.mode, FINETUNE_MODES)
         if self.base_model == "scratch" and self.mode != "full":
             raise ConfigError(
@@ -183,6 +192,14 @@ class DataConfig:
 Experiment = TypeVar("Experiment", PretrainConfig, FinetuneConfig)
 
 
+def described(config: Experiment) -> dict[str, Any]:
+    """Plain values that :func:`resumed` makes the same config of."""
+    values = asdict(config)
+    kind = type(config.model).__name__
+    (name,) = (name for name, path in MODEL_CONFIGS.items() if path.endswith(f":{kind}"))
+    return values | {"model": {"name": name, **values["model"]}}
+
+
 def resumed(config: Experiment) -> Experiment:
     """The config of the run that ``config.resume`` names, since it goes on as it began.
 
@@ -190,13 +207,23 @@ def resumed(config: Experiment) -> Experiment:
     ------
     TrackingError
         When the run or its config is not there.
+    ConfigError
+        When its config cannot be read.
     """
     if not config.resume:
         return config
     from tsfm.tracking.experiment import stored_file
 
-    stored = OmegaConf.load(stored_file(config.resume, "config.yaml"))
-    tree = OmegaConf.merge(writable(type(config)), stored, {"resume": config.resume})
-    found = OmegaConf.to_object(tree)
+    path = stored_file(config.resume, "config.yaml")
+    try:
+        stored = OmegaConf.load(path)
+        tree = OmegaConf.merge(writable(type(config)), stored, {"resume": config.resume})
+        found = OmegaConf.to_object(tree)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"the config of run {config.resume} cannot be read: {error}",
+            where=str(path),
+            remedy="start a new run",
+        ) from error
     assert isinstance(found, type(config))
     return found

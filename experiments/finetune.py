@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments.cli import Parameter, run
-from experiments.config import FinetuneConfig, resumed
+from experiments.config import FinetuneConfig, described, resumed
 
 if TYPE_CHECKING:
     from tsfm.data.provenance import Provenance
@@ -50,7 +50,11 @@ def main(config: FinetuneConfig) -> None:
     config = resumed(config)
     metric = config.evaluation.headline_metric
     with open_experiment(
-        "finetune", config, entry_point="finetune", seed=config.seed, resume=config.resume
+        "finetune",
+        described(config),
+        entry_point="finetune",
+        seed=config.seed,
+        resume=config.resume,
     ) as record:
         base, inherited = load_base(config)
         source = load_source(config.data)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments.cli import Parameter, run
-from experiments.config import PretrainConfig, resumed
+from experiments.config import PretrainConfig, described, resumed
 
 if TYPE_CHECKING:
     from tsfm.data.sources import Source
@@ -49,7 +49,11 @@ def main(config: PretrainConfig) -> None:
     config = resumed(config)
     metric = config.evaluation.headline_metric
     with open_experiment(
-        "pretrain", config, entry_point="pretrain", seed=config.seed, resume=config.resume
+        "pretrain",
+        described(config),
+        entry_point="pretrain",
+        seed=config.seed,
+        resume=config.resume,
     ) as record:
         source = load_source(config.data)
         held_out = [

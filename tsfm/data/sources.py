@@ -52,7 +52,10 @@ class SourceConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "variates", tuple(self.variates))
         one_of("data", self.name, SOURCES)
+        if self.seed < 0:
+            raise ConfigError(f"data.seed={self.seed} is negative", remedy="give 0 or more")
         if (self.name == "path") != bool(self.path):
             raise ConfigError(
                 f"data={self.name} with path={self.path!r}", remedy="give one of them"

@@ -34,6 +34,7 @@ class EvaluationConfig:
     headline_metric: str = "crps"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "baselines", tuple(self.baselines))
         for baseline in self.baselines:
             one_of("evaluation.baselines", baseline, BASELINES)
         one_of("evaluation.headline_metric", self.headline_metric, METRIC_NAMES)

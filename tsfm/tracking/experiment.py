@@ -26,7 +26,7 @@ def open_experiment(
     name
         Of the MLflow experiment.
     config
-        A dataclass; recorded whole.
+        A dataclass or plain values; recorded whole.
     resume
         Id of an interrupted run to go on with; empty for a new one.
 
