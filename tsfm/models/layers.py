@@ -165,7 +165,7 @@ class VariateAttention(nn.Module):
         block: Block,
     ) -> Float[Tensor, "sample query head dim"]:
         dropout = self.dropout if self.training else 0.0
-        if q.device.type == "cpu" and not dropout:
+        if q.device.type == "cpu" and q.dtype == torch.float32 and not dropout:
             return BiasedAttention.apply(
                 q, k, v, self.var_attn_bias.emb.weight, block.same_variate, block.allowed
             )

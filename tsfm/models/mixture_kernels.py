@@ -26,8 +26,12 @@ _STEPS = 200  # bracketing and Newton steps before the bracket's middle is taken
 _NORMAL_SCALE = 1e-3
 _PANELS = 12
 _MAX_EDGES = 64
-_NODES = np.array([-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526])
-_WEIGHTS = np.array([0.3478548451374538, 0.6521451548625461, 0.6521451548625461, 0.3478548451374538])
+_NODES = np.array(
+    [-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526]
+)
+_WEIGHTS = np.array(
+    [0.3478548451374538, 0.6521451548625461, 0.6521451548625461, 0.3478548451374538]
+)
 _NODES_3 = np.array([-0.7745966692414834, 0.0, 0.7745966692414834])
 _WEIGHTS_3 = np.array([5 / 9, 8 / 9, 5 / 9])
 _SQRT_HALF = math.sqrt(0.5)
@@ -62,7 +66,11 @@ def _nb_density(u, count, log_p, log_norm):  # type: ignore[no-untyped-def]
     """Density of ``u = log(x + count)``."""
     shifted = math.exp(u)
     x = max(shifted - count, 0.0)
-    return math.exp(math.lgamma(x + count) - math.lgamma(x + 1.0) + x * log_p + log_norm + u)
+    if x > 1e5 * (1.0 + count * math.sqrt(count)):
+        log_ratio = (count - 1.0) * math.log(x + 0.5 * count)
+    else:
+        log_ratio = math.lgamma(x + count) - math.lgamma(x + 1.0)
+    return math.exp(log_ratio + x * log_p + log_norm + u)
 
 
 @_compiled
@@ -153,9 +161,7 @@ def _evaluate(x, p, state, edges, masses):  # type: ignore[no-untyped-def]
             probability += p[1] * 0.5 * math.erfc(-z * _SQRT_HALF)
             density += p[1] * math.exp(-0.5 * z * z) * _INV_SQRT_2PI / _NORMAL_SCALE
     if p[2] >= _NEGLIGIBLE:
-        cdf, pdf = _negative_binomial(
-            x, p[8], int(state[1]), state[2], state[3], edges, masses
-        )
+        cdf, pdf = _negative_binomial(x, p[8], int(state[1]), state[2], state[3], edges, masses)
         probability += p[2] * cdf
         density += p[2] * pdf
     if p[3] >= _NEGLIGIBLE and x > 0.0:
@@ -295,9 +301,7 @@ def _fill_quantiles(parameters, levels, out):  # type: ignore[no-untyped-def]
             if f0 >= level or x1 <= x0:
                 out[i, j] = x0
                 continue
-            x0, f0, d0 = _solve(
-                level, x0, f0, d0, x1, f1, d1, p, state, edges, masses
-            )
+            x0, f0, d0 = _solve(level, x0, f0, d0, x1, f1, d1, p, state, edges, masses)
             out[i, j] = x0
 
 

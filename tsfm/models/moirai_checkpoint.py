@@ -155,7 +155,9 @@ def _from_reference(content: Mapping[str, Any], directory: Path) -> dict[str, An
 def _component_names(content: Mapping[str, Any]) -> list[str]:
     if "distribution_components" in content:
         return list(content["distribution_components"])
-    targets = [part["_target_"].rpartition(".")[2] for part in content["distr_output"]["components"]]
+    targets = [
+        part["_target_"].rpartition(".")[2] for part in content["distr_output"]["components"]
+    ]
     return [_REFERENCE_COMPONENTS.get(target, target) for target in targets]
 
 
