@@ -5,6 +5,7 @@ Nothing heavy is imported before the config is known to be good.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -25,6 +26,17 @@ from tsfm.data.locations import VARIABLES, find
 from tsfm.errors import ConfigError, UserError
 
 CONF = Path(__file__).parent / "conf"
+
+UNWRITABLE = {
+    errno.ENOSPC: "Free disk space, then resume the run",
+    errno.EDQUOT: "Free disk space within your quota, then resume the run",
+    errno.EFBIG: "Raise the limit on file sizes, then resume the run",
+    errno.EROFS: "Make the disk writable, or work in another directory",
+    errno.EACCES: "Make it accessible to this user, or work in another directory",
+    errno.EPERM: "Make it accessible to this user, or work in another directory",
+    errno.ENOTDIR: "Move the file that is in the way",
+    errno.EEXIST: "Move the file that is in the way",
+}
 
 Config = TypeVar("Config")
 
@@ -108,7 +120,8 @@ def run(
 ) -> None:
     """Run an entry point as a command.
 
-    Exits with 0, with 2 after a :class:`UserError` (one line on stderr), with 130 after Ctrl-C.
+    Exits with 0, with 2 after a :class:`UserError` or a disk that cannot be written to (one line on
+    stderr), with 130 after Ctrl-C.
     """
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
@@ -121,6 +134,12 @@ def run(
     except UserError as error:
         print("error:", re.sub(r"\s*\n\s*", " ", str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        told = f"{error.strerror} [{error.filename or Path.cwd()}]"
+        print(f"error: {told}. {UNWRITABLE[error.errno]}.", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -111,7 +111,7 @@ def adapt(
     from tsfm.models.adapters import enable_linear_probe, enable_lora
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
-    from tsfm.training.trainer import FitResult, fit
+    from tsfm.training.trainer import FitResult, fit, last_checkpoint
 
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
@@ -129,7 +129,7 @@ def adapt(
             validation=[division.validation for division in held_out],
             config=replace(config.trainer, seed=config.seed),
             output_dir=output,
-            resume_from=output if config.resume else None,
+            resume_from=last_checkpoint(output) if config.resume else None,
             logger=record,
             on_validation=ForecastMonitor(validation, record),
         )

@@ -93,7 +93,7 @@ def train(
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
     from tsfm.training.tensorboard import TensorBoardLogger
-    from tsfm.training.trainer import fit
+    from tsfm.training.trainer import fit, last_checkpoint
 
     torch.manual_seed(config.seed)
     model = Moirai(config.model)
@@ -110,7 +110,7 @@ def train(
         weights=source.weights,
         config=replace(config.trainer, seed=config.seed),
         output_dir=output,
-        resume_from=output if config.resume else None,
+        resume_from=last_checkpoint(output) if config.resume else None,
         logger=logger,
         on_validation=ForecastMonitor(validation, logger),
     )

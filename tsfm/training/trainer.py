@@ -125,10 +125,10 @@ def fit(
     directory = Path(output_dir)
     checkpoints = directory / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    resume = _readable_checkpoint(resume_from) if resume_from is not None else None
+    module = TrainingModule(model, config)
+    resume = None if resume_from is None else _readable_checkpoint(resume_from, module)
     start = resume[1] * config.accumulate if resume else 0
 
-    module = TrainingModule(model, config)
     reporter = Reporter(logger or NullLogger())
     trainer = build_trainer(
         config, directory, reporter, on_validation, validate=validation is not None
@@ -282,12 +282,15 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _readable_checkpoint(source: str | Path) -> tuple[Path, int]:
+def last_checkpoint(directory: str | Path) -> Path | None:
+    """What ``resume_from`` would go on from; None when training ended before the first one."""
+    candidates = (Path(directory, LAST), Path(directory, "checkpoints", LAST))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def _readable_checkpoint(source: str | Path, module: TrainingModule) -> tuple[Path, int]:
     """The checkpoint to go on from and its step."""
-    path = Path(source)
-    if path.is_dir():
-        candidates = (path / LAST, path / "checkpoints" / LAST)
-        path = next((candidate for candidate in candidates if candidate.exists()), path)
+    path = last_checkpoint(source) or Path(source)
     if not path.is_file():
         raise CheckpointError(
             "no checkpoint to resume from",
@@ -297,13 +300,23 @@ def _readable_checkpoint(source: str | Path) -> tuple[Path, int]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=False)
         step = int(state["global_step"])
-        state["tsfm"], state["state_dict"]
+        found = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
+        state["tsfm"]
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint cannot be read: {type(error).__name__}: {error}",
             where=str(path),
             remedy="it is damaged or not ours; start the run again",
         ) from error
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    differing = sorted(dict(set(found.items()) ^ set(expected.items())))
+    if differing:
+        raise CheckpointError(
+            f"the checkpoint is of another model: {differing[0]} has shape "
+            f"{found.get(differing[0])}, not {expected.get(differing[0])}",
+            where=str(path),
+            remedy="resume with the configuration that the run began with",
+        )
     return path, step
 
 
