@@ -1,8 +1,8 @@
 """Hand-derived gradients of the encoder's hot spots.
 
-Each function does in a few passes over memory what automatic differentiation does in many, and keeps
-for the backward pass only what it needs. The formulas are checked against automatic
-differentiation by the tests; second derivatives are not supported.
+Each function does in a few passes over memory what automatic differentiation does in many, and
+keeps for the backward pass only what it needs. The tests check them against automatic
+differentiation; second derivatives are not supported.
 """
 
 from __future__ import annotations
@@ -24,45 +24,62 @@ class RMSNormFunction(torch.autograd.Function):
     def forward(
         ctx: Any, x: Float[Tensor, "*batch dim"], weight: Float[Tensor, " dim"], eps: float
     ) -> Float[Tensor, "*batch dim"]:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, inverse)
-        return (x * inverse).mul_(weight)
+        inverse = _inverse_rms(x, eps)
+        unit = x * inverse
+        ctx.save_for_backward(unit, weight, inverse)
+        return unit * weight
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, inverse = ctx.saved_tensors
-        unit = x * inverse
-        product = grad * unit
-        projection = (product @ weight).mul_(-1 / x.shape[-1]).unsqueeze(-1)
-        grad_x = (grad * weight).addcmul_(unit, projection).mul_(inverse)
-        return grad_x, product.flatten(0, -2).sum(0), None
+        unit, weight, inverse = ctx.saved_tensors
+        return *_norm_gradients(grad, grad * weight, unit, weight, inverse), None
 
 
-class RotateFunction(torch.autograd.Function):
-    """Turn neighbouring pairs of features by unit complex numbers."""
+class TurnedNormFunction(torch.autograd.Function):
+    """:class:`RMSNormFunction`, then neighbouring pairs of features turned by complex numbers."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Float[Tensor, "token head dim"],
+        weight: Float[Tensor, " dim"],
+        eps: float,
         turn: Complex[Tensor, "token head pair"],
         back: Complex[Tensor, "token head pair"],
     ) -> Float[Tensor, "token head dim"]:
-        ctx.save_for_backward(back)
-        return _turned(x, turn)
+        inverse = _inverse_rms(x, eps)
+        unit = x * inverse
+        ctx.save_for_backward(unit, weight, inverse, back)
+        out = unit * weight
+        _pairs(out).mul_(turn)
+        return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (back,) = ctx.saved_tensors
-        return _turned(grad, back), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        unit, weight, inverse, back = ctx.saved_tensors
+        turned = torch.view_as_real(_pairs(grad.contiguous()) * back).flatten(-2)
+        return *_norm_gradients(turned, turned * weight, unit, weight, inverse), None, None, None
 
 
-def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x.contiguous().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2)
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+
+
+def _norm_gradients(
+    grad: Tensor, weighted: Tensor, unit: Tensor, weight: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of a norm's input and weight; ``weighted = grad · weight`` is overwritten."""
+    product = grad * unit
+    projection = (product @ weight).mul_(-1 / unit.shape[-1]).unsqueeze(-1)
+    grad_x = weighted.addcmul_(unit, projection).mul_(inverse)
+    return grad_x, product.flatten(0, -2).sum(0)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
 
 
 class BiasedAttention(torch.autograd.Function):
@@ -108,8 +125,9 @@ class BiasedAttention(torch.autograd.Function):
             slope = torch.bmm(upstream, v[:, head].transpose(1, 2))
             slope = torch._softmax_backward_data(slope, attention, -1, slope.dtype)
             gaps.append(torch.dot(slope.flatten(), same.flatten()))
-            grads[0][:, :, head] = torch.bmm(slope, k[:, head]).mul_(scale)
-            grads[1][:, :, head] = torch.bmm(slope.transpose(1, 2), q[:, head]).mul_(scale)
+            slope.mul_(scale)
+            grads[0][:, :, head] = torch.bmm(slope, k[:, head])
+            grads[1][:, :, head] = torch.bmm(slope.transpose(1, 2), q[:, head])
             grads[2][:, :, head] = torch.bmm(attention.transpose(1, 2), upstream)
         gap = torch.stack(gaps)
         by_head = (x.transpose(1, 2) for x in grads)

@@ -1,9 +1,9 @@
 """Building blocks of the masked encoder: norms, gated feed-forward, rotary any-variate attention.
 
-Everything works on the tokens ``[token, d_model]`` of one :class:`~tsfm.models.tokens.Block` of whole
-samples, which says who sees whom: no work is spent on padding or on pairs of tokens of different
-samples, and a block small enough for the processor's cache runs at its full speed. Parameter names
-follow the reference implementation, so that released weights load by name.
+Everything works on the tokens ``[token, d_model]`` of one :class:`~tsfm.models.tokens.Block` of
+whole samples, which says who sees whom: no work is spent on padding or on pairs of tokens of
+different samples, and a block small enough for the processor's cache runs at its full speed.
+Parameter names follow the reference implementation, so that released weights load by name.
 Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting Transformers*.
 """
 
@@ -23,13 +23,35 @@ from tsfm.models.gradients import (
     BiasedAttention,
     GatedProjection,
     RMSNormFunction,
-    RotateFunction,
+    TurnedNormFunction,
 )
 from tsfm.models.tokens import Block
 
 HEAD_DIM = 64
 ROTARY_DIM = HEAD_DIM // 2
 ROTARY_BASE = 10_000.0
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary angles of some tokens, as complex numbers (Su et al. 2021).
+
+    The first half of each head's features turns with the token's position, the other half stands.
+    """
+
+    turn: Complex[Tensor, "token head pair"]
+    back: Complex[Tensor, "token head pair"]
+
+    @classmethod
+    def at(cls, positions: Int[Tensor, " token"], heads: int) -> Rotary:
+        exponent = torch.arange(0, ROTARY_DIM, 2, device=positions.device) / ROTARY_DIM
+        angles = positions[:, None].float() * (1 / ROTARY_BASE**exponent)
+        angles = F.pad(angles, (0, (HEAD_DIM - ROTARY_DIM) // 2))
+        turn = torch.complex(angles.cos(), angles.sin())[:, None].expand(-1, heads, -1)
+        return cls(turn=turn.contiguous(), back=turn.conj().resolve_conj().contiguous())
+
+    def __getitem__(self, tokens: Int[Tensor, " query"]) -> Rotary:
+        return Rotary(turn=self.turn[tokens], back=self.back[tokens])
 
 
 class RMSNorm(nn.Module):
@@ -40,8 +62,16 @@ class RMSNorm(nn.Module):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dim))
 
-    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return RMSNormFunction.apply(x.float(), self.weight, self.eps).to(x.dtype)
+    def forward(
+        self, x: Float[Tensor, "*batch dim"], rotary: Rotary | None = None
+    ) -> Float[Tensor, "*batch dim"]:
+        """Normalise in float32 and, with ``rotary``, turn ``[token, head, dim]`` by position."""
+        if rotary is None:
+            return RMSNormFunction.apply(x.float(), self.weight, self.eps).to(x.dtype)
+        turned = TurnedNormFunction.apply(
+            x.float(), self.weight, self.eps, rotary.turn, rotary.back
+        )
+        return turned.to(x.dtype)
 
 
 class SwiGLU(nn.Module):
@@ -102,31 +132,6 @@ class VariateBias(nn.Module):
         return bias if block.allowed is None else bias.masked_fill(~block.allowed, -math.inf)
 
 
-@dataclass(frozen=True)
-class Rotary:
-    """Rotary angles of some tokens, as complex numbers (Su et al. 2021).
-
-    The first half of each head's features turns with the token's position, the other half stands.
-    """
-
-    turn: Complex[Tensor, "token head pair"]
-    back: Complex[Tensor, "token head pair"]
-
-    @classmethod
-    def at(cls, positions: Int[Tensor, " token"], heads: int) -> Rotary:
-        exponent = torch.arange(0, ROTARY_DIM, 2, device=positions.device) / ROTARY_DIM
-        angles = positions[:, None].float() * (1 / ROTARY_BASE**exponent)
-        angles = F.pad(angles, (0, (HEAD_DIM - ROTARY_DIM) // 2))
-        turn = torch.complex(angles.cos(), angles.sin())[:, None].expand(-1, heads, -1)
-        return cls(turn=turn.contiguous(), back=turn.conj().resolve_conj().contiguous())
-
-    def __getitem__(self, tokens: Int[Tensor, " query"]) -> Rotary:
-        return Rotary(turn=self.turn[tokens], back=self.back[tokens])
-
-    def __call__(self, x: Float[Tensor, "token head dim"]) -> Float[Tensor, "token head dim"]:
-        return RotateFunction.apply(x.float(), self.turn, self.back).to(x.dtype)
-
-
 class VariateAttention(nn.Module):
     """Any-variate self-attention within each sample, with query / key normalisation."""
 
@@ -151,8 +156,8 @@ class VariateAttention(nn.Module):
         token_rotary: Rotary,
     ) -> Float[Tensor, "query dim"]:
         shape = (-1, self.heads, HEAD_DIM)
-        q = query_rotary(self.q_norm(self.q_proj(query).view(shape)))
-        k = token_rotary(self.k_norm(self.k_proj(token).view(shape)))
+        q = self.q_norm(self.q_proj(query).view(shape), query_rotary)
+        k = self.k_norm(self.k_proj(token).view(shape), token_rotary)
         v = self.v_proj(token).view(shape)
         mixed = self._attend(block.queries.pad(q), block.keys.pad(k), block.keys.pad(v), block)
         return self.out_proj(block.queries.unpad(mixed).flatten(1))

@@ -27,7 +27,7 @@ from tsfm.models.distributions import N_PARAMETERS, Mixture
 from tsfm.models.layers import Encoder, PatchEmbedding
 from tsfm.models.mixture_head import MixtureProjection
 from tsfm.models.moirai_config import MoiraiConfig
-from tsfm.models.tokens import Tokens
+from tsfm.models.tokens import Patches, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The values of a batch's tokens, standardised by their series' observed context."""
+    """A batch's patches by the index of their size, standardised by their series' context."""
 
-    scaled: Float[Tensor, "token patch"]
-    observed: Bool[Tensor, "token patch"]
+    seen: dict[int, Patches]
+    masked: dict[int, Patches]
     location: Float[Tensor, " token"]
     scale: Float[Tensor, " token"]
 
@@ -125,50 +125,61 @@ class Moirai(nn.Module, Forecaster):
         """
         tokens = Tokens.from_batch(batch)
         inputs = self._standardise(batch, tokens)
-        parts = self._predict(batch, tokens, inputs, tokens.predicted)
+        parts = self._predict(tokens, inputs, tokens.predicted)
         masked = torch.zeros(tokens.n_groups, device=self.device)
         masked[tokens.group[tokens.predicted]] = 1.0
         if not parts:
-            return masked.sum(), masked.sum()
-        raw = torch.cat([part.raw.flatten(1) for part in parts], dim=1)
-        weights = self._value_weights(tokens, inputs.observed)
-
-        def values(x: Float[Tensor, "token patch"]) -> Float[Tensor, " value"]:
-            return torch.cat([x[part.rows, : part.size].flatten() for part in parts])
-
-        scale = values(inputs.scale[:, None].expand_as(inputs.scaled))
-        log_prob = Mixture.from_raw(raw, torch.zeros_like(scale), scale).scaled_log_prob(
-            values(inputs.scaled)
+            return self.mask_encoding.weight.sum() * 0.0, masked.sum()
+        scored = list(inputs.masked.values())
+        per_group = tokens.patch_sum((p.rows, p.observed.float()) for p in scored)
+        weight = (1 / per_group.clamp_min(1))[tokens.group].float()
+        values = torch.cat([p.values.flatten() for p in scored])
+        weights = torch.cat([(p.observed * weight[p.rows, None]).flatten() for p in scored])
+        scale = torch.cat(
+            [inputs.scale[p.rows].repeat_interleave(p.values.shape[1]) for p in scored]
         )
-        return -(log_prob * values(weights)).sum(), masked.sum()
-
-    @staticmethod
-    def _value_weights(
-        tokens: Tokens, observed: Bool[Tensor, "token patch"]
-    ) -> Float[Tensor, "token patch"]:
-        """One over the number of scored values of its (sample, variate); 0 if not observed."""
-        scored = torch.where(tokens.predicted, observed.float().sum(-1), 0.0)
-        weight = 1 / tokens.group_sum(scored).clamp_min(1)[tokens.group]
-        return torch.where(observed, weight[:, None], 0.0)
+        raw = torch.cat([part.raw.flatten(1) for part in parts], dim=1)
+        mixture = Mixture.from_raw(raw, torch.zeros_like(scale), scale)
+        return -(mixture.scaled_log_prob(values) * weights).sum(), masked.sum()
 
     def _standardise(self, batch: Batch, tokens: Tokens) -> Inputs:
-        target = batch["target"].flatten(0, 1)[tokens.index]
-        observed = batch["observed_mask"].flatten(0, 1)[tokens.index]
+        seen = self._patches(batch, tokens, ~tokens.predicted)
+        masked = self._patches(batch, tokens, tokens.predicted)
+        location = torch.zeros(len(tokens.index), device=self.device)
+        scale = torch.ones_like(location)
         if self.config.scaling:
-            location, scale = tokens.location_scale(target, observed, self.config.minimum_variance)
-            scaled = (target - location.float()[:, None]) / scale.float()[:, None]
-        else:
-            location = target.new_zeros(len(target))
-            scaled, scale = target, torch.ones_like(location)
-        if self.config.mean_imputation:
-            scaled = torch.where(observed, scaled, 0.0)
+            location, scale = tokens.location_scale(seen.values(), self.config.minimum_variance)
+
+        def standardised(patches: Patches) -> Patches:
+            rows = patches.rows
+            values = (patches.values - location[rows, None]) / scale[rows, None]
+            if self.config.mean_imputation:
+                values = values.where(patches.observed, 0.0)
+            return replace(patches, values=values)
+
         return Inputs(
-            scaled=scaled, observed=observed, location=location.float(), scale=scale.float()
+            seen={k: standardised(patches) for k, patches in seen.items()},
+            masked={k: standardised(patches) for k, patches in masked.items()},
+            location=location,
+            scale=scale,
         )
+
+    def _patches(
+        self, batch: Batch, tokens: Tokens, chosen: Bool[Tensor, " token"]
+    ) -> dict[int, Patches]:
+        sizes = self.config.patch_sizes
+        target, observed = batch["target"].flatten(0, 1), batch["observed_mask"].flatten(0, 1)
+        return {
+            k: Patches(
+                rows=rows,
+                values=target[:, : sizes[k]][tokens.index[rows]],
+                observed=observed[:, : sizes[k]][tokens.index[rows]],
+            )
+            for k, rows in tokens.by_size(sizes, chosen).items()
+        }
 
     def _predict(
         self,
-        batch: Batch,
         tokens: Tokens,
         inputs: Inputs,
         asked: Bool[Tensor, " token"],
@@ -178,46 +189,30 @@ class Moirai(nn.Module, Forecaster):
 
         ``bars`` overrides how many bars of each patch are predicted.
         """
-        sizes = batch["patch_size"].flatten()[tokens.index]
         lengths, blocks = tokens.blocks(asked)
-        embedded = self._embed(inputs.scaled, sizes, tokens.predicted).split(lengths)
+        embedded = self._embed(tokens, inputs).split(lengths)
         encoded = [self.encoder(x, *block) for x, block in zip(embedded, blocks, strict=True)]
-        hidden, asked_rows = torch.cat(encoded), asked.nonzero().squeeze(1)
-        chosen = self._by_size(sizes[asked_rows])
-        raws = self.param_proj({k: hidden[index] for k, index in chosen.items()}, bars)
+        hidden = torch.cat(encoded)
+        place = torch.cumsum(asked, 0) - 1
+        asked_rows = tokens.by_size(self.config.patch_sizes, asked)
+        raws = self.param_proj({k: hidden[place[rows]] for k, rows in asked_rows.items()}, bars)
         return [
             Prediction(
-                rows=asked_rows[index],
+                rows=rows,
                 size=self.config.patch_sizes[k],
                 raw=raw,
-                location=inputs.location[asked_rows[index], None],
-                scale=inputs.scale[asked_rows[index], None],
+                location=inputs.location[rows, None],
+                scale=inputs.scale[rows, None],
             )
-            for (k, index), raw in zip(chosen.items(), raws, strict=True)
+            for (k, rows), raw in zip(asked_rows.items(), raws, strict=True)
         ]
 
-    def _by_size(self, sizes: Int[Tensor, " token"]) -> dict[int, Int[Tensor, " chosen"]]:
-        """Which tokens have each patch size, for the sizes that occur."""
-        found = {
-            k: (sizes == size).nonzero().squeeze(1)
-            for k, size in enumerate(self.config.patch_sizes)
-        }
-        return {k: index for k, index in found.items() if len(index)}
-
-    def _embed(
-        self,
-        scaled: Float[Tensor, "token patch"],
-        sizes: Int[Tensor, " token"],
-        predicted: Bool[Tensor, " token"],
-    ) -> Float[Tensor, "token dim"]:
+    def _embed(self, tokens: Tokens, inputs: Inputs) -> Float[Tensor, "token dim"]:
         """Embed seen patches by their size; masked ones all become the mask encoding."""
-        seen = self._by_size(torch.where(predicted, 0, sizes))
-        parts = self.in_proj(
-            {k: scaled[rows, : self.config.patch_sizes[k]] for k, rows in seen.items()}
-        )
+        parts = self.in_proj({k: patches.values for k, patches in inputs.seen.items()})
         mask = self.mask_encoding.weight
-        place = torch.zeros_like(sizes)
-        rows = torch.cat([*seen.values(), sizes.new_empty(0)])
+        place = torch.zeros_like(tokens.index)
+        rows = torch.cat([place[:0], *(patches.rows for patches in inputs.seen.values())])
         place[rows] = torch.arange(1, len(rows) + 1, device=rows.device)
         return torch.cat([mask, *(part.to(mask.dtype) for part in parts)])[place]
 
@@ -235,7 +230,7 @@ class Moirai(nn.Module, Forecaster):
         scale = torch.ones(slots, 1, device=self.device)
         location[tokens.index, 0], scale[tokens.index, 0] = inputs.location, inputs.scale
         everything = torch.ones_like(tokens.predicted)
-        for part in self._predict(batch, tokens, inputs, everything, bars=longest):
+        for part in self._predict(tokens, inputs, everything, bars=longest):
             raw[:, tokens.index[part.rows]] = part.raw
         shape = batch["sample_id"].shape
         return Mixture.from_raw(
@@ -246,7 +241,7 @@ class Moirai(nn.Module, Forecaster):
     def predict_tokens(self, batch: Batch) -> list[tuple[Int[Tensor, " token"], Mixture]]:
         """Slots (flattened ``[batch · token]``) and mixtures ``[token, bar]`` of masked tokens."""
         tokens = Tokens.from_batch(batch)
-        parts = self._predict(batch, tokens, self._standardise(batch, tokens), tokens.predicted)
+        parts = self._predict(tokens, self._standardise(batch, tokens), tokens.predicted)
         return [(tokens.index[part.rows], part.mixture) for part in parts]
 
     def forecast(

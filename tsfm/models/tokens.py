@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,15 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patches:
+    """Some tokens' values, all of one patch size; ``rows`` says which tokens."""
+
+    rows: Int[Tensor, " row"]
+    values: Float[Tensor, "row bar"]
+    observed: Bool[Tensor, "row bar"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """The real tokens of a packed batch, sample after sample, shorter samples first.
 
@@ -98,6 +107,8 @@ class Tokens:
         Which sample and which (sample, variate) pair a token belongs to.
     position
         Time id.
+    size
+        Bars in its patch.
     predicted
         Masked tokens, whose values are to be predicted.
     """
@@ -107,6 +118,7 @@ class Tokens:
     group: Int[Tensor, " token"]
     variate: Int[Tensor, " token"]
     position: Int[Tensor, " token"]
+    size: Int[Tensor, " token"]
     predicted: Bool[Tensor, " token"]
     n_groups: int
     sample_lengths: tuple[int, ...]
@@ -133,10 +145,20 @@ class Tokens:
             group=group,
             variate=variate,
             position=batch["time_id"].flatten()[index],
+            size=batch["patch_size"].flatten()[index],
             predicted=batch["prediction_mask"].flatten()[index],
             n_groups=len(pairs),
             sample_lengths=tuple(lengths[by_length].tolist()),
         )
+
+    def by_size(
+        self, sizes: Sequence[int], chosen: Bool[Tensor, " token"]
+    ) -> dict[int, Int[Tensor, " row"]]:
+        """The chosen tokens of each patch size, by the size's index, for the sizes that occur."""
+        found = {
+            k: (chosen & (self.size == size)).nonzero().squeeze(1) for k, size in enumerate(sizes)
+        }
+        return {k: rows for k, rows in found.items() if len(rows)}
 
     def blocks(
         self, wanted: Bool[Tensor, " token"]
@@ -179,30 +201,37 @@ class Tokens:
         )
 
     def location_scale(
-        self,
-        target: Float[Tensor, "token patch"],
-        observed: Bool[Tensor, "token patch"],
-        minimum_variance: float,
+        self, patches: Iterable[Patches], minimum_variance: float
     ) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
-        """Mean and standard deviation of each token's (sample, variate) over its observed context.
+        """Mean and standard deviation of each token's (sample, variate) over observed patches.
 
         Sums run over deviations from a first mean, patch by patch and then in float64;
         ``minimum_variance`` is added to the (unbiased) variance, as in the reference, so that a
         constant series keeps a finite scale.
         """
-        seen = observed & ~self.predicted[:, None]
-        count = self.group_sum(seen.float().sum(-1).double())
-        total = self.group_sum(torch.where(seen, target, 0.0).sum(-1).double())
-        first = (total / count.clamp_min(1))[self.group].float()
-        deviation = torch.where(seen, target - first[:, None], 0.0)
-        residue = self.group_sum(deviation.sum(-1).double()) / count.clamp_min(1)
-        squares = self.group_sum(deviation.square_().sum(-1).double()) - count * residue.square()
+        patches = list(patches)
+        count = self.patch_sum((p.rows, p.observed.float()) for p in patches)
+        total = self.patch_sum((p.rows, p.values.where(p.observed, 0.0)) for p in patches)
+        first = (total / count.clamp_min(1)).float()
+        deviations = [
+            (p.rows, (p.values - first[self.group[p.rows], None]).where(p.observed, 0.0))
+            for p in patches
+        ]
+        residue = self.patch_sum(deviations) / count.clamp_min(1)
+        squares = self.patch_sum((rows, x.square_()) for rows, x in deviations)
+        squares -= count * residue.square()
         variance = squares.clamp_min(0) / (count - 1).clamp_min(1)
-        return first + residue[self.group], (variance + minimum_variance).sqrt()[self.group]
+        scale = (variance + minimum_variance).sqrt()
+        return (first + residue)[self.group].float(), scale[self.group].float()
 
-    def group_sum(self, values: Float[Tensor, " token"]) -> Float[Tensor, " group"]:
-        """Sum over the tokens of each (sample, variate)."""
-        return values.new_zeros(self.n_groups).index_add(0, self.group, values)
+    def patch_sum(
+        self, patches: Iterable[tuple[Int[Tensor, " row"], Float[Tensor, "row bar"]]]
+    ) -> Float[Tensor, " group"]:
+        """Sum over the patches of each (sample, variate), in float64 from the patches on."""
+        total = torch.zeros(self.n_groups, dtype=torch.float64, device=self.index.device)
+        for rows, values in patches:
+            total.index_add_(0, self.group[rows], values.sum(-1).double())
+        return total
 
 
 def _similar(lengths: tuple[int, ...], limit: int) -> list[tuple[int, int]]:
