@@ -55,9 +55,23 @@ def hold_out(
     DataError
         When a period is too short for a single window.
     """
+    longest = int(panel.lengths.max())
+    if longest < context + horizon:
+        raise DataError(
+            f"no series holds a window of {context} + {horizon} bars: the longest has {longest}",
+            where=f"panel {panel.info.name}",
+            remedy="shorten context or horizon, or give longer series",
+        )
     validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
     known, unknown = split_by_item(panel, held_out=config.held_out_share, seed=config.seed)
-    split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
+    try:
+        split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
+    except DataError as error:
+        raise DataError(
+            error.what,
+            where=error.where,
+            remedy="shorten the horizon, or give longer series or larger shares to the periods",
+        ) from error
 
     def task(kind: str, whole: Panel, first_origin: pd.Timestamp) -> tuple[Task, Panel]:
         able = _long_enough(whole, first_origin, context, horizon)

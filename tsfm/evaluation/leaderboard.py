@@ -136,10 +136,15 @@ def pivot(table: pd.DataFrame, metric: str = "crps", with_interval: bool = False
 def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
     """A comparison as people read it: skill, interval and verdict against every baseline."""
     cells = [
-        f"{skill:+.1%}{'' if np.isnan(low) else f' ({low:+.1%} … {high:+.1%})'} {verdict}"
+        f"{skill_text(skill, low, high)} {verdict}"
         for skill, low, high, verdict in comparison[_VERDICT].to_numpy()
     ]
     return _wide(comparison.assign(cell=cells), "baseline")
+
+
+def skill_text(skill: float, low: float, high: float) -> str:
+    """A skill with its interval, where it has one."""
+    return f"{skill:+.1%}" + ("" if np.isnan(low) else f" ({low:+.1%} … {high:+.1%})")
 
 
 def to_markdown(table: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,10 @@ def open_experiment(
     TrackingError
         When the tracking store cannot be used.
     CheckpointError
-        When the run to resume left no checkpoints on this machine.
+        When the run to resume left no checkpoints on this machine, or none can be written.
     """
     uri = store.connect()
+    _expect_writable(OUTPUTS)
     if resume and not (OUTPUTS / resume).is_dir():
         raise CheckpointError(
             f"run {resume} left no checkpoints here",
@@ -51,6 +53,19 @@ def open_experiment(
         record.log_environment(seed=seed)
         output_directory(record).mkdir(parents=True, exist_ok=True)
         yield record
+
+
+def _expect_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoints cannot be written: {error.strerror}",
+            where=str(directory.absolute()),
+            remedy="make the folder writable, or work in another directory",
+        ) from error
 
 
 def output_directory(record: MlflowRun) -> Path:

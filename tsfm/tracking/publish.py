@@ -9,7 +9,7 @@ from tsfm.data.provenance import Provenance, overlap
 from tsfm.data.sources import Source
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
-from tsfm.tracking.registry import LoggedForecaster, log_model
+from tsfm.tracking.registry import LoggedForecaster, log_model, log_model_metrics
 from tsfm.tracking.report import final_metrics
 from tsfm.training.trainer import FitResult
 
@@ -54,15 +54,18 @@ def publish(
     leaks = [str(found) for found in overlaps if found]
     record.set_tags({"leakage": "; ".join(leaks) or "none"})
     record.log_metrics({"leaked_bars": float(sum(o.seen for o in overlaps))}, step=result.steps)
-    return log_model(
+    logged = log_model(
         record,
         directory,
         name=verdict.model,
         input_example=source.example,
         register_as=register_as or None,
-        metrics=final_metrics(verdict),
-        panel=held_out[0].tasks[0][1],
         tags={"leakage": "; ".join(leaks) or "none"},
         horizon=horizon,
         step=result.best_step,
     )
+    for division in held_out:
+        for task, panel in division.tasks:
+            metrics = final_metrics(verdict, task.name)
+            log_model_metrics(record, logged.model_id, metrics, panel, step=result.best_step)
+    return logged

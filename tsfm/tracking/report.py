@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from tsfm.data.panel import Panel
 from tsfm.evaluation import plots
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
-from tsfm.evaluation.leaderboard import pivot, to_markdown, verdicts
+from tsfm.evaluation.leaderboard import pivot, skill_text, to_markdown, verdicts
 from tsfm.evaluation.tasks import Task
 from tsfm.tracking.experiment import output_directory
 from tsfm.training.trainer import FitResult
@@ -69,10 +70,11 @@ def record_verdict(
     record.log_figure(plots.skill_chart(verdict.comparison), "skill")
 
 
-def final_metrics(verdict: Verdict) -> dict[str, float]:
-    """Metrics, keyed ``<metric>.<task>.<variate>``, and the skill over the best baseline."""
-    own = verdict.leaderboard[verdict.leaderboard["model"] == verdict.model]
-    best = verdict.comparison[verdict.comparison["is_best_baseline"]]
+def final_metrics(verdict: Verdict, task: str) -> dict[str, float]:
+    """Metrics and skill over the best baseline, keyed ``<metric>.<task>.<variate>``."""
+    table, comparison = verdict.leaderboard, verdict.comparison
+    own = table[(table["model"] == verdict.model) & (table["task"] == task)]
+    best = comparison[comparison["is_best_baseline"] & (comparison["task"] == task)]
     rows = [
         *zip(own["metric"], own["task"], own["variate"], own["value"], strict=True),
         *zip(["skill"] * len(best), best["task"], best["variate"], best["skill"], strict=True),
@@ -82,7 +84,7 @@ def final_metrics(verdict: Verdict) -> dict[str, float]:
 
 def show_summary(record: MlflowRun, verdict: Verdict, *, registered: str, metric: str) -> None:
     """Print where the run is, how it did and what was registered."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(title=f"{metric}: {verdict.model} beside the best baseline", box=SIMPLE)
     for column in ("task", "target", verdict.model, "best baseline", "", "skill (95 %)", ""):
         table.add_column(column, no_wrap=True)
@@ -94,7 +96,7 @@ def show_summary(record: MlflowRun, verdict: Verdict, *, registered: str, metric
             f"{row['value']:.4g}",
             row["baseline"],
             f"{row['baseline_value']:.4g}",
-            f"{row['skill']:+.1%} ({row['low']:+.1%} … {row['high']:+.1%})",
+            skill_text(row["skill"], row["low"], row["high"]),
             row["verdict"],
         )
     console.print(table)

@@ -32,11 +32,11 @@ class ServedForecaster(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read forecaster and preparation from the model's own files."""
-        import tsfm
         from tsfm.data.preparation import load_preparation
+        from tsfm.models.source import load_local
 
         directory = Path(context.artifacts[FORECASTER])
-        self.forecaster = tsfm.load_forecaster(directory)
+        self.forecaster = load_local(directory)
         self.preparation = load_preparation(directory)
 
     def predict(
