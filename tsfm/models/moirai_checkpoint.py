@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -29,22 +30,36 @@ _REFERENCE_COMPONENTS = {
 
 
 def save(model: Moirai, directory: Path) -> Path:
-    """Write weights, then configuration, each to a temporary name first."""
+    """Write weights, then configuration, each to a temporary name first.
+
+    Raises
+    ------
+    CheckpointError
+        When they cannot be written; an earlier model there stays.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    directory.mkdir(parents=True, exist_ok=True)
     suffix = f".{uuid4().hex}.tmp"
     config = {"model": model.name, "config": model.config.to_dict()}
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     staged = {name: directory / f"{name}{suffix}" for name in (WEIGHTS_FILE, CONFIG_FILE)}
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         save_file(weights, staged[WEIGHTS_FILE], metadata={"format": "pt"})
         staged[CONFIG_FILE].write_text(json.dumps(config, indent=2))
         for name, path in staged.items():
             os.replace(path, directory / name)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the model cannot be written: {error}",
+            where=str(directory),
+            remedy="free disk space, or choose a directory that can be written to",
+        ) from error
     finally:
         for path in staged.values():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
     return directory
 
 

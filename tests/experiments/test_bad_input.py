@@ -1,0 +1,367 @@
+"""Bad input, end to end in one process: one line, exit code 2, and nothing half-done left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import cli, data, pretrain
+from experiments.config import DataConfig, PretrainConfig
+
+TINY = [
+    "max_steps=2", "batch_size=2", "patch_sizes=16", "context=64", "horizon=16", "register_as=tiny",
+]  # fmt: skip
+OVERRIDES = (
+    "model.d_model=64 model.num_layers=1 trainer.warmup_steps=1 trainer.validate_every=1"
+    " trainer.validation_batches=1 trainer.progress=false data.simulated_assets=4"
+    " data.simulated_bars=600 evaluation.windows_per_item=1 evaluation.items_per_task=2"
+    " evaluation.baselines=[random_walk]"
+)
+Answer = tuple[int, str]
+
+
+@pytest.fixture
+def command(home, monkeypatch, capfd) -> Callable[..., Answer]:
+    """Run an entry point; its exit code and what it wrote to stderr."""
+
+    def call(name: str, *words: str) -> Answer:
+        schema, module = {
+            "pretrain": (PretrainConfig, pretrain),
+            "data": (DataConfig, data),
+        }[name]
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        code = 0
+        capfd.readouterr()
+        try:
+            cli.run(name, schema, module.PARAMETERS, module.main, title="")
+        except SystemExit as left:
+            code = int(left.code)
+        return code, capfd.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def pretraining(command) -> Callable[..., Answer]:
+    def call(*words: str, overrides: str = "") -> Answer:
+        return command("pretrain", *TINY, f"overrides={OVERRIDES} {overrides}", *words)
+
+    return call
+
+
+@pytest.fixture
+def never_trains(monkeypatch):
+    """Fails when training begins."""
+    import tsfm.training.trainer as trainer
+
+    def begun(*arguments, **options):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(trainer, "_run", begun)
+
+
+def expect_told(answer: Answer, *told: str) -> None:
+    code, err = answer
+    assert code == 2, err
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    for word in told:
+        assert word in lines[0]
+
+
+def expect_nothing_left(home: Path, runs: int = 1) -> None:
+    """Every run has ended as failed, and no model was logged or registered."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments)
+    assert [run.info.status for run in found] == ["FAILED"] * runs
+    assert all(run.data.tags["failure"] for run in found)
+    assert not client.search_model_versions()
+    assert not client.search_registered_models()
+    assert not client.search_logged_models(experiments)
+
+
+def bars(items: tuple[str, ...] = ("AAA", "BBB", "CCC"), length: int = 300) -> pd.DataFrame:
+    frames = []
+    for seed, item in enumerate(items):
+        rng = np.random.default_rng(seed)
+        close = 100 * np.exp(rng.normal(0, 0.01, length).cumsum())
+        opening = np.r_[close[0], close[:-1]]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "item_id": item,
+                    "timestamp": pd.date_range("2024-01-01", periods=length, freq="h"),
+                    "open": opening,
+                    "high": np.maximum(opening, close) * 1.005,
+                    "low": np.minimum(opening, close) * 0.995,
+                    "close": close,
+                    "volume": rng.integers(1_000, 100_000, length).astype(float),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def missing_column(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns="high")
+
+
+def unsorted(frame: pd.DataFrame) -> pd.DataFrame:
+    order = np.arange(len(frame))
+    order[[310, 350]] = order[[350, 310]]
+    return frame.iloc[order]
+
+
+def repeated(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.iloc[np.sort(np.r_[np.arange(len(frame)), 310])]
+
+
+def constant(frame: pd.DataFrame) -> pd.DataFrame:
+    prices = ["open", "high", "low", "close"]
+    frame.loc[frame.item_id == "BBB", prices] = 7.0
+    return frame
+
+
+def unobserved(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.loc[frame.item_id == "BBB", ["open", "high", "low", "close", "volume"]] = np.nan
+    return frame
+
+
+def impossible(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.loc[310, "high"] = 1.0
+    return frame
+
+
+def wordy(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(volume=frame["volume"].astype(object).where(frame.index != 310, "many"))
+
+
+def undated(frame: pd.DataFrame) -> pd.DataFrame:
+    stamps = frame["timestamp"].astype(str)
+    return frame.assign(timestamp=stamps.where(frame.index != 310, "yesterday"))
+
+
+BAD_BARS = [
+    (missing_column, ["high"]),
+    (unsorted, ["BBB", "row 311", "not later"]),
+    (repeated, ["BBB", "row 311"]),
+    (constant, ["BBB", "7"]),
+    (unobserved, ["BBB", "close"]),
+    (impossible, ["BBB", "row 310", "high"]),
+    (wordy, ["volume", "many"]),
+    (undated, ["yesterday"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"), BAD_BARS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_bad_bars(home, pretraining, never_trains, spoil, told):
+    spoil(bars()).to_csv(home / "bars.csv", index=False)
+    expect_told(pretraining(f"data={home / 'bars.csv'}"), *told, "bars")
+    expect_nothing_left(home)
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(20, "64 + 16 bars: the longest has 20"), (79, "64 + 16 bars"), (90, "no bars are left")],
+)
+def test_series_shorter_than_one_window_or_too_short_to_be_divided(
+    home, pretraining, never_trains, length, told
+):
+    bars(length=length).to_parquet(home / "bars.parquet")
+    expect_told(pretraining(f"data={home / 'bars.parquet'}"), told, "panel bars", "longer series")
+    expect_nothing_left(home)
+
+
+def test_a_file_that_is_no_table(home, pretraining, never_trains):
+    (home / "bars.parquet").write_bytes(b"no parquet at all")
+    expect_told(pretraining(f"data={home / 'bars.parquet'}"), "cannot be read", "bars.parquet")
+    (home / "bars.csv").write_text("")
+    expect_told(pretraining(f"data={home / 'bars.csv'}"), "bars.csv")
+    expect_nothing_left(home, runs=2)
+
+
+def test_a_folder_that_is_no_panel(home, pretraining, never_trains):
+    (home / "folder").mkdir()
+    expect_told(pretraining(f"data={home / 'folder'}"), "folder")
+    expect_nothing_left(home)
+
+
+def test_context_and_horizon_over_the_token_budget_of_the_panel_s_variates(
+    home, pretraining, never_trains
+):
+    """⌈64 / 16⌉ + ⌈16 / 16⌉ = 5 tokens of each of 4 variates."""
+    answer = pretraining("data=simulated", overrides="model.token_budget=19")
+    expect_told(
+        answer, "context 64 + horizon 16 of 4 variates need 20 tokens at patch size 16", "19"
+    )
+    expect_nothing_left(home)
+
+
+def test_context_and_horizon_over_the_token_budget_of_any_panel(home, pretraining):
+    expect_told(pretraining("data=simulated", overrides="model.token_budget=4"), "need 5 tokens")
+    expect_nothing_left(home, runs=0)
+
+
+# --- places that cannot be reached or written to --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:1",
+        "postgresql://nobody@127.0.0.1:1/none",
+        "sqlite:////no/such/folder/mlflow.db",
+        "carrier-pigeon://coop",
+    ],
+)
+def test_unreachable_tracking(home, pretraining, never_trains, monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    expect_told(pretraining("data=simulated"), uri)
+    expect_nothing_left(home, runs=0)
+    assert not (home / "outputs").exists()
+
+
+def test_a_database_that_is_none(home, pretraining, never_trains):
+    (home / "mlflow.db").write_bytes(b"no database" * 100)
+    expect_told(pretraining("data=simulated"), "mlflow.db")
+
+
+@pytest.mark.parametrize("place", ["/proc", "/dev/full"])
+def test_artifacts_that_cannot_be_written(home, pretraining, never_trains, place):
+    """Nobody, root included, can make files there."""
+    (home / "mlruns").symlink_to(place)
+    expect_told(pretraining("data=simulated"), "artifact", "mlruns")
+    expect_nothing_left(home, runs=0)
+
+
+@pytest.mark.parametrize("place", ["/proc", "a file"])
+def test_checkpoints_that_cannot_be_written(home, pretraining, never_trains, place):
+    (home / "a file").touch()
+    (home / "outputs").symlink_to(place)
+    expect_told(pretraining("data=simulated"), "checkpoints", "outputs")
+    expect_nothing_left(home, runs=0)
+
+
+# --- going on with a run --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted(home, pretraining, monkeypatch) -> str:
+    """The id of a run that was interrupted while it was validated."""
+    from tsfm.training.monitor import ForecastMonitor
+
+    def interrupt(self, model, step):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ForecastMonitor, "__call__", interrupt)
+        code, err = pretraining("data=simulated")
+    assert (code, err.splitlines()[-1]) == (130, "interrupted")
+    ((run_id, status),) = statuses(home).items()
+    assert status == "KILLED"
+    return run_id
+
+
+def statuses(home: Path) -> dict[str, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint(home, pretraining, interrupted, never_trains, content):
+    path = home / "outputs" / interrupted / "checkpoints" / "last.ckpt"
+    path.write_bytes(content)
+    expect_told(pretraining(f"resume={interrupted}"), "last.ckpt")
+    expect_nothing_left(home)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_over(home, pretraining, interrupted):
+    assert not (home / "outputs" / interrupted / "checkpoints" / "last.ckpt").exists()
+    code, err = pretraining(f"resume={interrupted}")
+    assert code == 0, err
+    assert statuses(home) == {interrupted: "FINISHED"}
+
+
+def test_a_run_whose_outputs_are_elsewhere(home, pretraining, interrupted, never_trains):
+    (home / "outputs").rename(home / "moved")
+    expect_told(pretraining(f"resume={interrupted}"), interrupted, "outputs")
+    assert statuses(home) == {interrupted: "KILLED"}
+
+
+def test_a_run_that_never_was(home, pretraining, never_trains):
+    expect_told(pretraining("resume=0123456789abcdef"), "0123456789abcdef")
+    expect_nothing_left(home, runs=0)
+
+
+# --- building panels ------------------------------------------------------------------------------
+
+BAD_TABLES = [
+    (lambda frame: frame.drop(columns="timestamp"), "", ["timestamp"]),
+    (unsorted, "", ["BBB", "not sorted"]),
+    (repeated, "", ["BBB", "repeated"]),
+    (constant, "", ["BBB", "constant"]),
+    (unobserved, "", ["BBB", "no observed value"]),
+    (wordy, "", ["volume", "many"]),
+    (undated, "", ["yesterday"]),
+    (lambda frame: frame.iloc[[0, 1, 5, 20, 21, 90]], "", ["frequency"]),
+    (lambda frame: frame, "freq=fortnight", ["fortnight", "15min"]),
+    (lambda frame: frame, "freq=-1h", ["-1h"]),
+    (lambda frame: frame, "layout=square", ["square", "wide"]),
+    (lambda frame: frame, "date_offset=someday", ["someday"]),
+    (lambda frame: frame, "date_offset=2030-01-01", ["2030"]),
+    (lambda frame: frame, "overrides=table.min_length=500", ["300", "min_length=500"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "option", "told"), BAD_TABLES)
+def test_bad_tables_leave_no_panel(home, command, spoil, option, told):
+    spoil(bars()).to_csv(home / "table.csv", index=False)
+    words = [f"source={home / 'table.csv'}", f"out={home / 'panels'}", *filter(None, [option])]
+    expect_told(command("data", *words), *told)
+    assert not list(home.glob("panels/**/*"))
+
+
+def test_a_missing_table(home, command):
+    answer = command("data", f"source={home / 'absent.csv'}", f"out={home / 'panels'}")
+    expect_told(answer, "absent.csv")
+    assert not (home / "panels").exists()
+
+
+def test_a_panel_is_not_written_over(home, command):
+    bars().to_csv(home / "table.csv", index=False)
+    words = [f"source={home / 'table.csv'}", f"out={home / 'panels'}"]
+    assert command("data", *words) == (0, "")
+    before = {path: path.read_bytes() for path in home.glob("panels/**/*") if path.is_file()}
+    expect_told(command("data", *words), "panels/table")
+    after = {path: path.read_bytes() for path in home.glob("panels/**/*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("place", ["/proc", "a file"])
+def test_a_place_where_no_panel_can_be_written(home, command, place):
+    bars().to_csv(home / "table.csv", index=False)
+    (home / "a file").touch()
+    out = Path(place) / "panels" if place == "/proc" else home / place
+    expect_told(command("data", f"source={home / 'table.csv'}", f"out={out}"), str(out))
+
+
+def test_a_damaged_panel_is_refused_by_check(home, command):
+    bars().to_csv(home / "table.csv", index=False)
+    assert command("data", f"source={home / 'table.csv'}", f"out={home}") == (0, "")
+    (arrow,) = home.glob("table/*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:500])
+    expect_told(command("data", "action=check", f"source={home / 'table'}"), "table")
