@@ -163,7 +163,8 @@ def _read_words(words: Sequence[str], parameters: Mapping[str, Parameter]) -> di
 
 def _located(group: str, parameter: str, value: str) -> str:
     """The path meant by a value that names no file of its group: ``data`` may be one."""
-    names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+    files = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    names = ", ".join(name for name in files if name != "path")
     if group != "data":
         raise ConfigError(f"{parameter}={value!r} is not known", remedy=f"choose one of: {names}")
     path = find(value)

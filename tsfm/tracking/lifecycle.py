@@ -40,12 +40,14 @@ def tells_store_errors(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             return method(*args, **kwargs)
-        except (OSError, MlflowException) as error:
+        except (OSError, MlflowException, SQLAlchemyError) as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TrackingError(
-                f"the tracking store refuses what {method.__name__} sends: {error}",
+                f"the tracking store refuses what {method.__name__} sends: {why}",
                 where=store.masked(os.environ.get("MLFLOW_TRACKING_URI", "")),
                 remedy="free disk space or bring the store back, then resume the run",
             ) from error

@@ -11,7 +11,13 @@ import psutil
 
 from tsfm.tracking import store
 from tsfm.tracking.environment import host_name, user_name
-from tsfm.tracking.lifecycle import FAILURE_TAG, REAPED_TAG, end, recorded_process
+from tsfm.tracking.lifecycle import (
+    FAILURE_TAG,
+    REAPED_TAG,
+    end,
+    recorded_process,
+    tells_store_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +27,7 @@ ORPHAN_AGE = 3600.0
 EXPERIMENTS_AT_ONCE = 100
 
 
+@tells_store_errors
 def reap(uri: str | None = None, *, orphan_age: float = ORPHAN_AGE) -> tuple[str, ...]:
     """End the runs of this host whose process no longer exists.
 
@@ -41,6 +48,11 @@ def reap(uri: str | None = None, *, orphan_age: float = ORPHAN_AGE) -> tuple[str
     -------
     tuple of str
         Ids of the runs that were ended.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be used.
     """
     uri = store.connect(uri)
     from mlflow import MlflowClient
