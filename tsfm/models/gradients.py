@@ -17,6 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+_TILE_ROWS = 1024
+
+
 class RMSNormFunction(torch.autograd.Function):
     """``x / rms(x) · weight`` over the last dimension."""
 
@@ -135,7 +138,10 @@ class BiasedAttention(torch.autograd.Function):
 
 
 class GatedProjection(torch.autograd.Function):
-    """``(silu(gate) · up) @ weightᵀ``, recomputing the product in the backward pass."""
+    """``(silu(gate) · up) @ weightᵀ``, recomputing the product in the backward pass.
+
+    On a processor it works through the rows in tiles that stay in the cache.
+    """
 
     @staticmethod
     def forward(
@@ -145,15 +151,28 @@ class GatedProjection(torch.autograd.Function):
         weight: Float[Tensor, "dim hidden"],
     ) -> Float[Tensor, "token dim"]:
         ctx.save_for_backward(gate, up, weight)
-        return F.linear(F.silu(gate).mul_(up), weight)
+        out = gate.new_empty(len(gate), len(weight))
+        for rows in _tiles(gate):
+            hidden = F.silu(gate[rows]).mul_(up[rows])
+            torch.mm(hidden, weight.t(), out=out[rows])
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gate, up, weight = ctx.saved_tensors
-        grad_hidden = grad @ weight
-        active = F.silu(gate)
-        grad_up = grad_hidden * active
-        grad_weight = grad.t() @ active.mul_(up)
-        grad_gate = torch.ops.aten.silu_backward(grad_hidden.mul_(up), gate)
+        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+        grad_weight = torch.zeros_like(weight)
+        for rows in _tiles(gate):
+            grad_hidden, active = grad[rows] @ weight, F.silu(gate[rows])
+            torch.mul(grad_hidden, active, out=grad_up[rows])
+            grad_weight.addmm_(grad[rows].t(), active.mul_(up[rows]))
+            torch.ops.aten.silu_backward.grad_input(
+                grad_hidden.mul_(up[rows]), gate[rows], grad_input=grad_gate[rows]
+            )
         return grad_gate, grad_up, grad_weight
+
+
+def _tiles(x: Tensor) -> list[slice]:
+    step = _TILE_ROWS if x.device.type == "cpu" else max(len(x), 1)
+    return [slice(start, start + step) for start in range(0, len(x), step)]
