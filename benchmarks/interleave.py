@@ -77,7 +77,8 @@ def _start(python: Path, command: list[str]) -> subprocess.Popen[str]:
 
 
 def _ask(peer: subprocess.Popen[str]) -> float:
-    assert peer.stdin is not None and peer.stdout is not None
+    assert peer.stdin is not None
+    assert peer.stdout is not None
     peer.stdin.write("again\n")
     peer.stdin.flush()
     for line in peer.stdout:

@@ -1,4 +1,6 @@
-"""MOIRAI forecasts, ours beside uni2ts: python benchmarks/moirai_inference.py --peer-python PATH --json
+"""MOIRAI forecasts, ours beside uni2ts.
+
+    python benchmarks/moirai_inference.py --peer-python PATH --json
 
 Probabilistic forecasts, context 336, horizon 48, patch 16, d_model 128, 4 layers, fp32, one
 thread, in turns: ours gives nine quantiles and the mean of every bar, straight from the mixture's

@@ -1,4 +1,6 @@
-"""MOIRAI training step, ours beside uni2ts: python benchmarks/moirai_step.py --peer-python PATH --json
+"""MOIRAI training step, ours beside uni2ts.
+
+    python benchmarks/moirai_step.py --peer-python PATH --json
 
 Forward, loss, backward, gradient clipping and AdamW on the same packed batch of 32 rows of 512
 slots, d_model 128, 4 layers, patch sizes 8 … 128, fp32, one thread, in turns.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def binomial_mass(p: dict[str, float]) -> Callable[[float], float]:
         points = np.unique(np.clip(edges, 0, max(upper, 0)))
         return sum(
             integrate.quad(binomial_density, a, b, args=(p,), limit=100, epsabs=1e-10)[0]
-            for a, b in zip(points[:-1], points[1:])
+            for a, b in pairwise(points)
         )
 
     return lambda x: mass(min(x, top))
@@ -90,7 +91,7 @@ def test_log_prob_matches_torch_components() -> None:
         "binomial": torch.from_numpy(
             np.log(
                 [
-                    binomial_density(float(x[i]), element(mixture, i)) if x[i] >= 0 else 0.0
+                    binomial_density(float(x[i]), element(mixture, i)) if x[i] >= 0 else 1e-300
                     for i in range(64)
                 ]
             )

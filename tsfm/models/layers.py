@@ -216,13 +216,14 @@ class Encoder(nn.Module):
             EncoderLayer(dim, dropout, attention_dropout) for _ in range(layers)
         )
         self.norm = RMSNorm(dim)
+        self.heads = dim // HEAD_DIM
         self.checkpointing = checkpointing
 
     def forward(
         self, x: Float[Tensor, "token dim"], block: Block, last: Block
     ) -> Float[Tensor, "query dim"]:
         """Encode one block; ``last`` is the same block with the queries that are wanted."""
-        rotary = Rotary.at(block.position, self.layers[0].self_attn.heads)
+        rotary = Rotary.at(block.position, self.heads)
         for k, layer in enumerate(self.layers, start=1):
             here = block if k < len(self.layers) else last
             if self.checkpointing and torch.is_grad_enabled():

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float, ...]) -> Forecast:
     """Forecast every observed variate; see :meth:`tsfm.models.moirai.Moirai.forecast`."""
     seen = context.last(model.config.context)
-    present = seen.observed.any(axis=1)
-    if not present.any(axis=1).all():
-        item = seen.item_ids[int(np.flatnonzero(~present.any(axis=1))[0])]
+    present = np.any(seen.observed, axis=1)
+    empty = ~np.any(present, axis=1)
+    if empty.any():
+        item = seen.item_ids[int(np.flatnonzero(empty)[0])]
         raise DataError(
             f"no value is observed in the last {seen.length} bars",
             where=f"item {item}",
@@ -123,8 +124,8 @@ def _held_out_losses(
     rows = np.flatnonzero((observed.any(axis=1)).any(axis=1))
     if not len(rows):
         return {}
-    head = Context(past=past, observed=observed, variates=window.variates).rows(rows)
-    present = head.observed.any(axis=1)
+    head = Context(past=past, observed=observed, variates=window.variates).rows(rows.tolist())
+    present = np.any(head.observed, axis=1)
     future = np.where(window.observed[rows, length:], window.past[rows, length:], np.nan)
     spread = np.nanmean(
         np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1)), axis=(1, 2)
