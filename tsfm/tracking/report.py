@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -61,6 +62,7 @@ def record_verdict(
         f"{to_markdown(verdicts(verdict.comparison))}\n",
         "tables/results.md",
     )
+    record.set_tags({"mlflow.note.content": to_markdown(summary(verdict))})
     for task, panel in tasks:
         backtests = verdict.backtests[task.name]
         fan = plots.fan_chart_of(backtests[0], panel, windows=WINDOWS_SHOWN)
@@ -82,23 +84,33 @@ def final_metrics(verdict: Verdict, task: str) -> dict[str, float]:
     return {f"{metric}.{task}.{variate}": value for metric, task, variate, value in rows}
 
 
+def summary(verdict: Verdict) -> pd.DataFrame:
+    """The model beside the best baseline of each task and variate, as text."""
+    best = verdict.comparison[verdict.comparison["is_best_baseline"]]
+    return pd.DataFrame(
+        {
+            "task": best["task"],
+            "target": best["variate"],
+            verdict.model: best["value"].map("{:.4g}".format),
+            "best baseline": best["baseline"],
+            "its value": best["baseline_value"].map("{:.4g}".format),
+            "skill (95 %)": [
+                skill_text(*row) for row in best[["skill", "low", "high"]].to_numpy(float)
+            ],
+            "verdict": best["verdict"],
+        }
+    ).reset_index(drop=True)
+
+
 def show_summary(record: MlflowRun, verdict: Verdict, *, registered: str, metric: str) -> None:
     """Print where the run is, how it did and what was registered."""
     console = Console(width=None if sys.stdout.isatty() else 160)
+    rows = summary(verdict)
     table = Table(title=f"{metric}: {verdict.model} beside the best baseline", box=SIMPLE)
-    for column in ("task", "target", verdict.model, "best baseline", "", "skill (95 %)", ""):
+    for column in rows.columns:
         table.add_column(column, no_wrap=True)
-    best = verdict.comparison[verdict.comparison["is_best_baseline"]]
-    for row in best.to_dict("records"):
-        table.add_row(
-            row["task"],
-            row["variate"],
-            f"{row['value']:.4g}",
-            row["baseline"],
-            f"{row['baseline_value']:.4g}",
-            skill_text(row["skill"], row["low"], row["high"]),
-            row["verdict"],
-        )
+    for row in rows.itertuples(index=False):
+        table.add_row(*map(str, row))
     console.print(table)
     console.print(f"run         {record.name}  {record.run_id}", highlight=False)
     console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
