@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
-from experiments import cli, data, pretrain
-from experiments.config import DataConfig, PretrainConfig
+from experiments import cli, data, finetune, pretrain
+from experiments.config import DataConfig, FinetuneConfig, PretrainConfig
+from tsfm.errors import TrackingError
 
 TINY = [
     "max_steps=2", "batch_size=2", "patch_sizes=16", "context=64", "horizon=16", "register_as=tiny",
@@ -32,6 +34,7 @@ def command(home, monkeypatch, capfd) -> Callable[..., Answer]:
     def call(name: str, *words: str) -> Answer:
         schema, module = {
             "pretrain": (PretrainConfig, pretrain),
+            "finetune": (FinetuneConfig, finetune),
             "data": (DataConfig, data),
         }[name]
         monkeypatch.setattr(sys, "argv", [name, *words])
@@ -77,8 +80,6 @@ def expect_told(answer: Answer, *told: str) -> None:
 
 def expect_nothing_left(home: Path, runs: int = 1) -> None:
     """Every run has ended as failed, and no model was logged or registered."""
-    from mlflow import MlflowClient
-
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments)
@@ -213,6 +214,21 @@ def test_context_and_horizon_over_the_token_budget_of_any_panel(home, pretrainin
     expect_nothing_left(home, runs=0)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["base_model=nowhere"], "'nowhere'"),
+        (["base_model=models:/nobody/1"], "models:/nobody/1"),
+        (["base_model=scratch", "mode=full"], "of 4 variates need 20 tokens"),
+    ],
+)
+def test_finetuning_fails_before_it_trains(home, command, never_trains, words, told):
+    given = [word for word in TINY if not word.startswith("patch_sizes")]
+    overrides = f"overrides={OVERRIDES} model.patch_sizes=[16] model.token_budget=19"
+    expect_told(command("finetune", *given, overrides, "data=simulated", *words), told)
+    expect_nothing_left(home)
+
+
 # --- places that cannot be reached or written to --------------------------------------------------
 
 
@@ -258,15 +274,16 @@ def test_checkpoints_that_cannot_be_written(home, pretraining, never_trains, pla
 
 @pytest.fixture
 def interrupted(home, pretraining, monkeypatch) -> str:
-    """The id of a run that was interrupted while it was validated."""
+    """The id of a run, on a file of an awkward name, interrupted while it was validated."""
     from tsfm.training.monitor import ForecastMonitor
 
     def interrupt(self, model, step):
         raise KeyboardInterrupt
 
+    bars().to_csv(home / "my bars (1).csv", index=False)
     with monkeypatch.context() as patched:
         patched.setattr(ForecastMonitor, "__call__", interrupt)
-        code, err = pretraining("data=simulated")
+        code, err = pretraining("data=my bars (1).csv")
     assert (code, err.splitlines()[-1]) == (130, "interrupted")
     ((run_id, status),) = statuses(home).items()
     assert status == "KILLED"
@@ -274,8 +291,6 @@ def interrupted(home, pretraining, monkeypatch) -> str:
 
 
 def statuses(home: Path) -> dict[str, str]:
-    from mlflow import MlflowClient
-
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return {run.info.run_id: run.info.status for run in client.search_runs(experiments)}
@@ -294,6 +309,21 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(home, pretraining
     code, err = pretraining(f"resume={interrupted}")
     assert code == 0, err
     assert statuses(home) == {interrupted: "FINISHED"}
+    (version,) = MlflowClient(f"sqlite:///{home / 'mlflow.db'}").search_model_versions()
+    assert (version.name, version.run_id) == ("tiny", interrupted)
+
+
+def test_nothing_is_registered_when_the_results_cannot_be_recorded(home, pretraining, monkeypatch):
+    from tsfm.tracking import publish
+
+    def refuse(*arguments, **options):
+        raise TrackingError("the store is gone")
+
+    monkeypatch.setattr(publish, "log_model_metrics", refuse)
+    expect_told(pretraining("data=simulated"), "the store is gone")
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    assert set(statuses(home).values()) == {"FAILED"}
+    assert not client.search_registered_models()
 
 
 def test_a_run_whose_outputs_are_elsewhere(home, pretraining, interrupted, never_trains):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 LARGEST_BATCH = 1000
 SECONDS_BETWEEN_FLUSHES = 5.0
 LARGEST_SHARE_OF_TIME = 0.01
+
+
+def metric_key(name: str) -> str:
+    """A name as MLflow allows it: panels and variates are named by users."""
+    return re.sub(r"[^/\w.\- :]", "_", name)
 
 
 class MetricBuffer:
@@ -43,7 +49,7 @@ class MetricBuffer:
         now = int(time.time() * 1000)
         self._waiting += [
             Metric(key, float(value), now, step)
-            for key, value in metrics.items()
+            for key, value in zip(map(metric_key, metrics), metrics.values(), strict=True)
             if step > self._logged.get(key, -1)
         ]
         is_full = len(self._waiting) >= LARGEST_BATCH and not self._failed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsfm.data.provenance import Provenance, overlap
 from tsfm.data.sources import Source
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
-from tsfm.tracking.registry import LoggedForecaster, log_model, log_model_metrics
+from tsfm.tracking.registry import LoggedForecaster, log_model, log_model_metrics, register
 from tsfm.tracking.report import final_metrics
 from tsfm.training.trainer import FitResult
 
@@ -52,15 +53,15 @@ def publish(
         for task, panel in division.tasks
     ]
     leaks = [str(found) for found in overlaps if found]
-    record.set_tags({"leakage": "; ".join(leaks) or "none"})
+    tags = {"leakage": "; ".join(leaks) or "none"}
+    record.set_tags(tags)
     record.log_metrics({"leaked_bars": float(sum(o.seen for o in overlaps))}, step=result.steps)
     logged = log_model(
         record,
         directory,
         name=verdict.model,
         input_example=source.example,
-        register_as=register_as or None,
-        tags={"leakage": "; ".join(leaks) or "none"},
+        tags=tags,
         horizon=horizon,
         step=result.best_step,
     )
@@ -68,4 +69,7 @@ def publish(
         for task, panel in division.tasks:
             metrics = final_metrics(verdict, task.name)
             log_model_metrics(record, logged.model_id, metrics, panel, step=result.best_step)
-    return logged
+    if not register_as:
+        return logged
+    version = register(record.client, logged.model_id, register_as, record.run_id, tags)
+    return replace(logged, registered_name=register_as, version=version)

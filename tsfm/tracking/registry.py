@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from tsfm.errors import CheckpointError, ConfigError, TrackingError
 from tsfm.tracking import store
+from tsfm.tracking.metrics import metric_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +215,7 @@ def log_model_metrics(
             key, float(value), times.get((key, step), now), step,
             model_id=model_id, dataset_name=name, dataset_digest=digest, run_id=run.run_id,
         )
-        for key, value in metrics.items()
+        for key, value in zip(map(metric_key, metrics), metrics.values(), strict=True)
     ]  # fmt: skip
     for first in range(0, len(entities), 1000):
         run.client.log_batch(run.run_id, metrics=entities[first : first + 1000])
