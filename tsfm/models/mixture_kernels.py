@@ -4,10 +4,11 @@ Everything is in the components' own units (before the affine scaler) and in flo
 
 * Student-t: Hill's normal transformation (1970, algorithm 395), at two or more steps of the
   recurrence of the incomplete beta function in the degrees of freedom, where it is off by < 4e-8.
-* Negative binomial: the integral of the real-valued density by Gauss–Legendre quadrature in
-  ``log(x + r)``, cumulated at panel edges once per element.
+* Negative binomial: the real-valued density in ``log(x + r)`` is interpolated once per element, by
+  polynomials of degree 5 on panels, and integrated exactly from there.
 * Quantiles: the distribution function is tabulated at the components' landmarks, each level starts
-  from inverse Hermite interpolation in its bracket, and bracketed Newton steps finish it.
+  from inverse Hermite interpolation in its bracket, and bracketed Newton steps finish it. The last
+  step is not checked when the densities around it bound its error.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ from numba import njit
 Parameters = Float[np.ndarray, "element 12"]
 
 _NEGLIGIBLE = 1e-7  # a component of less weight is left out
-_TOLERANCE = 1e-5  # of the distribution function at a quantile, before the last Newton step
+_NOTABLE = 2e-5  # a component of less weight has no landmarks
+_TOLERANCE = 1e-5  # of the distribution function at a quantile
 _STEPS = 200  # bracketing and Newton steps before the bracket's middle is taken
 _NORMAL_SCALE = 1e-3
-_PANELS = 12
-_MAX_EDGES = 64
-_NODES = np.array(
-    [-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526]
-)
-_WEIGHTS = np.array(
-    [0.3478548451374538, 0.6521451548625461, 0.6521451548625461, 0.3478548451374538]
-)
-_NODES_3 = np.array([-0.7745966692414834, 0.0, 0.7745966692414834])
-_WEIGHTS_3 = np.array([5 / 9, 8 / 9, 5 / 9])
+_PANELS = 8
+_MAX_PANELS = 64
+_NODES = np.array([-1.0, -0.8611363115940526, -0.3399810435848563])
+_NODES = np.concatenate([_NODES, -_NODES[::-1]])
+_TO_COEFFICIENTS = np.linalg.inv(np.vander(_NODES, increasing=True))
+_STIRLING_FROM = 7.0
 _SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
@@ -62,91 +60,118 @@ def _student_t(z, df, log_norm):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _nb_density(u, count, log_p, log_norm):  # type: ignore[no-untyped-def]
-    """Density of ``u = log(x + count)``."""
-    shifted = math.exp(u)
-    x = max(shifted - count, 0.0)
-    if x > 1e5 * (1.0 + count * math.sqrt(count)):
-        log_ratio = (count - 1.0) * math.log(x + 0.5 * count)
-    else:
-        log_ratio = math.lgamma(x + count) - math.lgamma(x + 1.0)
-    return math.exp(log_ratio + x * log_p + log_norm + u)
+def _stirling(y):  # type: ignore[no-untyped-def]
+    """Log gamma function less ``log(2 π) / 2``, to 1e-9 from 7 on."""
+    inverse = 1.0 / y
+    square = inverse * inverse
+    correction = inverse * (1 / 12 - square * (1 / 360 - square / 1260))
+    return (y - 0.5) * math.log(y) - y + correction
 
 
 @_compiled
-def _nb_table(count, logits, edges, masses):  # type: ignore[no-untyped-def]
-    """Panel edges in ``u`` and the mass below each; the number of panels, log p, constant."""
+def _nb_density(u, count, log_p, log_norm):  # type: ignore[no-untyped-def]
+    """Density of ``u = log(x + count)``."""
+    y = math.exp(u)
+    x = max(y - count, 0.0)
+    rest = x * log_p + log_norm + u
+    if x > 1e5 * (1.0 + count * math.sqrt(count)):
+        return math.exp((count - 1.0) * math.log(x + 0.5 * count) + rest)
+    z, ratio = x + 1.0, 1.0
+    if y < _STIRLING_FROM:
+        ratio = 1.0 / (y * (y + 1) * (y + 2) * (y + 3) * (y + 4) * (y + 5) * (y + 6))
+        y += _STIRLING_FROM
+    if z < _STIRLING_FROM:
+        ratio *= z * (z + 1) * (z + 2) * (z + 3) * (z + 4) * (z + 5) * (z + 6)
+        z += _STIRLING_FROM
+    return math.exp(_stirling(y) - _stirling(z) + rest) * ratio
+
+
+@_compiled
+def _nb_table(count, logits, state, panels):  # type: ignore[no-untyped-def]
+    """Interpolate the density on panels of ``u``; returns the total mass.
+
+    ``state[1:7]`` becomes panels in all and in the tail, start, knee and both widths; a row of
+    ``panels`` holds the mass below it and the six coefficients of its density.
+    """
     logits = min(max(logits, -80.0), 80.0)
     log_p = -math.log1p(math.exp(-logits))
-    log_q = -math.log1p(math.exp(logits))
-    log_norm = count * log_q - math.lgamma(count)
+    log_norm = -count * math.log1p(math.exp(logits)) - math.lgamma(count)
     mean = count * math.exp(logits)
     spread = math.sqrt(mean * (1.0 + math.exp(logits)))
     low = math.log(count + max(mean - 6.5 * spread, 0.0))
+    left_tail = 16.0 / count + 6.5 * spread / (mean + count)
+    low = max(low, math.log(count + mean) - left_tail)
     high = math.log(count + mean + 6.5 * spread - 14.0 / log_p)
-    knee = max(low, high - 8.0)
-    tail_panels = min(int(math.ceil((knee - low) / 2.0)), _MAX_EDGES - _PANELS - 1)
-    n = tail_panels + _PANELS
-    edges[0], masses[0] = low, 0.0
-    for k in range(n):
-        if k < tail_panels:
-            edges[k + 1] = low + (knee - low) * (k + 1) / tail_panels
-        else:
-            edges[k + 1] = knee + (high - knee) * (k + 1 - tail_panels) / _PANELS
-        middle, half = 0.5 * (edges[k] + edges[k + 1]), 0.5 * (edges[k + 1] - edges[k])
-        mass = 0.0
-        for j in range(4):
-            u = middle + half * _NODES[j]
-            mass += _WEIGHTS[j] * _nb_density(u, count, log_p, log_norm)
-        masses[k + 1] = masses[k] + half * mass
-    return n, log_p, log_norm
+    knee = max(low, high - 6.0)
+    tail = min(math.ceil((knee - low) / 1.5), _MAX_PANELS - _PANELS)
+    tail_width = (knee - low) / tail if tail else 1.0
+    width = (high - knee) / _PANELS
+    state[1], state[2] = tail + _PANELS, tail
+    state[3], state[4], state[5], state[6] = low, knee, tail_width, width
+    values = np.empty(6)
+    mass = 0.0
+    values[5] = _nb_density(low, count, log_p, log_norm)
+    for k in range(tail + _PANELS):
+        start = low + k * tail_width if k < tail else knee + (k - tail) * width
+        half = 0.5 * (tail_width if k < tail else width)
+        values[0] = values[5]
+        for j in range(1, 6):
+            point = start + half * (1.0 + _NODES[j])
+            values[j] = _nb_density(point, count, log_p, log_norm)
+        panels[k, 0] = mass
+        for i in range(6):
+            coefficient = 0.0
+            for j in range(6):
+                coefficient += _TO_COEFFICIENTS[i, j] * values[j]
+            panels[k, i + 1] = coefficient
+        mass += 2.0 * half * (panels[k, 1] + panels[k, 3] / 3.0 + panels[k, 5] / 5.0)
+    return mass
 
 
 @_compiled
-def _negative_binomial(x, count, n, log_p, log_norm, edges, masses):  # type: ignore[no-untyped-def]
+def _negative_binomial(x, count, mass, state, panels):  # type: ignore[no-untyped-def]
     """Unnormalised mass below ``x`` and density at ``x``."""
     if x < 0.0:
         return 0.0, 0.0
-    u = math.log(x + count)
-    density = _nb_density(u, count, log_p, log_norm) / (x + count)
-    if u >= edges[n]:
-        return masses[n], density
-    if u <= edges[0]:
-        return 0.0, density
-    first, last = 0, n
-    while last - first > 1:
-        middle = (first + last) // 2
-        if edges[middle] <= u:
-            first = middle
-        else:
-            last = middle
-    start = first if u - edges[first] < edges[last] - u else last
-    centre, half = 0.5 * (edges[start] + u), 0.5 * (u - edges[start])
-    mass = 0.0
-    for j in range(3):
-        point = centre + half * _NODES_3[j]
-        mass += _WEIGHTS_3[j] * _nb_density(point, count, log_p, log_norm)
-    return masses[start] + half * mass, density
+    shifted = x + count
+    u = math.log(shifted)
+    n, tail = int(state[1]), int(state[2])
+    if u < state[4]:
+        if u <= state[3]:
+            return 0.0, 0.0
+        k = min(int((u - state[3]) / state[5]), tail - 1)
+        start, half = state[3] + k * state[5], 0.5 * state[5]
+    else:
+        k = tail + int((u - state[4]) / state[6])
+        if k >= n:
+            return mass, 0.0
+        start, half = state[4] + (k - tail) * state[6], 0.5 * state[6]
+    t = (u - start) / half - 1.0
+    c = panels[k]
+    density = c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * (c[5] + t * c[6]))))
+    even = c[1] * (t + 1.0) + c[3] / 3.0 * (t * t * t + 1.0)
+    t2 = t * t
+    odd = c[2] / 2.0 * (t2 - 1.0) + c[4] / 4.0 * (t2 * t2 - 1.0)
+    last = c[5] / 5.0 * (t2 * t2 * t + 1.0) + c[6] / 6.0 * (t2 * t2 * t2 - 1.0)
+    return c[0] + half * (even + odd + last), max(density, 0.0) / shifted
 
 
 @_compiled
-def _prepare(p, state, edges, masses):  # type: ignore[no-untyped-def]
-    """Constants of one element: log B of the Student-t, the binomial's table, total mass."""
+def _prepare(p, state, panels):  # type: ignore[no-untyped-def]
+    """Constants of one element: log B of the Student-t, the binomial's table, the total mass."""
     state[0] = math.lgamma(0.5 * p[4]) + math.lgamma(0.5) - math.lgamma(0.5 * p[4] + 0.5)
     total = 0.0
     for k in range(4):
         if p[k] >= _NEGLIGIBLE and k != 2:
             total += p[k]
-    state[1] = 0.0
     if p[2] >= _NEGLIGIBLE:
-        n, log_p, log_norm = _nb_table(p[8], p[9], edges, masses)
-        state[1], state[2], state[3] = n, log_p, log_norm
-        total += p[2] * masses[n]
-    state[4] = 1.0 / total
+        state[7] = _nb_table(p[8], p[9], state, panels)
+        total += p[2] * state[7]
+    state[8] = 1.0 / total
 
 
 @_compiled
-def _evaluate(x, p, state, edges, masses):  # type: ignore[no-untyped-def]
+def _evaluate(x, p, state, panels):  # type: ignore[no-untyped-def]
     """Distribution function and density of one element's mixture."""
     probability, density = 0.0, 0.0
     if p[0] >= _NEGLIGIBLE:
@@ -161,53 +186,60 @@ def _evaluate(x, p, state, edges, masses):  # type: ignore[no-untyped-def]
             probability += p[1] * 0.5 * math.erfc(-z * _SQRT_HALF)
             density += p[1] * math.exp(-0.5 * z * z) * _INV_SQRT_2PI / _NORMAL_SCALE
     if p[2] >= _NEGLIGIBLE:
-        cdf, pdf = _negative_binomial(x, p[8], int(state[1]), state[2], state[3], edges, masses)
+        cdf, pdf = _negative_binomial(x, p[8], state[7], state, panels)
         probability += p[2] * cdf
         density += p[2] * pdf
     if p[3] >= _NEGLIGIBLE and x > 0.0:
         z = (math.log(x) - p[10]) / p[11]
         probability += p[3] * 0.5 * math.erfc(-z * _SQRT_HALF)
         density += p[3] * math.exp(-0.5 * z * z) * _INV_SQRT_2PI / (p[11] * x)
-    return probability * state[4], density * state[4]
+    return probability * state[8], density * state[8]
 
 
 @_compiled
-def _landmarks(p, state, edges, masses, points):  # type: ignore[no-untyped-def]
+def _landmarks(p, state, panels, points):  # type: ignore[no-untyped-def]
     """Where the components put their mass, sorted; returns how many points."""
     n = 0
-    share = 1e-3
-    if p[0] > share:
-        for z in (-2.5, -1.0, 0.0, 1.0, 2.5):
-            points[n] = p[5] + z * p[6]
-            n += 1
-    if p[1] > share:
-        for z in (-3.5, 0.0, 3.5):
-            points[n] = p[7] + z * _NORMAL_SCALE
-            n += 1
-    if p[2] > share:
-        panels = int(state[1])
-        points[n] = 0.0
-        n += 1
-        reached = 0
-        for k in range(1, panels + 1):
-            share_below = masses[k] / masses[panels]
-            if share_below > 0.15 + 0.35 * reached and reached < 3:
-                points[n] = math.exp(edges[k]) - p[8]
-                n += 1
-                reached = 1 + int((share_below - 0.15) / 0.35)
-    if p[3] > share:
-        for z in (-1.5, 0.0, 1.5):
-            points[n] = math.exp(min(max(p[10] + z * p[11], -600.0), 600.0))
-            n += 1
-    if n == 0:
-        points[0] = p[5]
-        n = 1
+    if p[0] > _NOTABLE:
+        n = _spread(points, n, p[5], p[6], 3, 1.6)
+    if p[1] > _NOTABLE:
+        n = _spread(points, n, p[7], _NORMAL_SCALE, 2, 7.0)
+    if p[2] * state[7] > _NOTABLE:
+        n = _nb_landmarks(p, state, panels, points, n)
+    if p[3] > _NOTABLE:
+        first = n
+        n = _spread(points, n, p[10], p[11], 3, 1.5)
+        for i in range(first, n):
+            points[i] = math.exp(min(max(points[i], -600.0), 600.0))
     for i in range(1, n):
         value, j = points[i], i
         while j > 0 and points[j - 1] > value:
             points[j] = points[j - 1]
             j -= 1
         points[j] = value
+    return n
+
+
+@_compiled
+def _spread(points, n, centre, scale, count, step):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        points[n + i] = centre + (i - 0.5 * (count - 1)) * step * scale
+    return n + count
+
+
+@_compiled
+def _nb_landmarks(p, state, panels, points, n):  # type: ignore[no-untyped-def]
+    """Zero, and the first panels above 15, 50 and 85 % of the mass."""
+    points[n] = 0.0
+    n += 1
+    share, tail = 0.15, int(state[2])
+    for k in range(1, int(state[1])):
+        if panels[k, 0] >= share * state[7] and share < 1.0:
+            start = state[3] + k * state[5] if k < tail else state[4] + (k - tail) * state[6]
+            points[n] = max(math.exp(start) - p[8], 0.0)
+            n += 1
+            while panels[k, 0] >= share * state[7]:
+                share += 0.35
     return n
 
 
@@ -227,18 +259,21 @@ def _guess(level, x0, f0, d0, x1, f1, d1):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _solve(level, x0, f0, d0, x1, f1, d1, p, state, edges, masses):  # type: ignore[no-untyped-def]
+def _solve(level, x0, f0, d0, x1, f1, d1, p, state, panels):  # type: ignore[no-untyped-def]
     """Root of ``F(x) = level`` between ``x0`` and ``x1``, with its probability and density."""
     x = _guess(level, x0, f0, d0, x1, f1, d1)
     width = x1 - x0
     f, d = f0, d0
     for step in range(_STEPS):
-        f, d = _evaluate(x, p, state, edges, masses)
+        f, d = _evaluate(x, p, state, panels)
         error = f - level
-        newton = x - error / d if d > 0.0 else math.inf
+        move = -error / d if d > 0.0 else math.inf
+        newton = x + move
+        inside = x0 < newton < x1
+        bend = max(abs(d - d0) / (x - x0), abs(d1 - d) / (x1 - x)) if x0 < x < x1 else math.inf
+        if inside and 2.0 * bend * move * move < _TOLERANCE:
+            return newton, level, d
         if abs(error) < _TOLERANCE:
-            if x0 < newton < x1:
-                return newton, level, d
             return x, f, d
         if error < 0.0:
             x0, f0, d0 = x, f, d
@@ -251,7 +286,7 @@ def _solve(level, x0, f0, d0, x1, f1, d1, p, state, edges, masses):  # type: ign
             width = x1 - x0
         if slow:
             x = 0.5 * (x0 + x1)
-        elif x0 < newton < x1:
+        elif inside:
             x = newton
         else:
             x = _guess(level, x0, f0, d0, x1, f1, d1)
@@ -260,17 +295,17 @@ def _solve(level, x0, f0, d0, x1, f1, d1, p, state, edges, masses):  # type: ign
 
 @_compiled
 def _fill_quantiles(parameters, levels, out):  # type: ignore[no-untyped-def]
-    state = np.zeros(5)
-    edges, masses = np.empty(_MAX_EDGES + 1), np.empty(_MAX_EDGES + 1)
+    state = np.zeros(9)
+    panels = np.empty((_MAX_PANELS, 7))
     points, values, densities = np.empty(20), np.empty(20), np.empty(20)
     n_levels = levels.shape[1]
     for i in range(parameters.shape[0]):
         p = parameters[i]
         row = levels[i if levels.shape[0] > 1 else 0]
-        _prepare(p, state, edges, masses)
-        n = _landmarks(p, state, edges, masses, points)
+        _prepare(p, state, panels)
+        n = _landmarks(p, state, panels, points)
         for k in range(n):
-            values[k], densities[k] = _evaluate(points[k], p, state, edges, masses)
+            values[k], densities[k] = _evaluate(points[k], p, state, panels)
         k = 0
         x0, f0, d0 = points[0], values[0], densities[0]
         reach = max(abs(x0), 1.0)
@@ -278,7 +313,7 @@ def _fill_quantiles(parameters, levels, out):  # type: ignore[no-untyped-def]
             points_up, values_up, densities_up = x0, f0, d0
             x0 -= reach
             reach *= 2.0
-            f0, d0 = _evaluate(x0, p, state, edges, masses)
+            f0, d0 = _evaluate(x0, p, state, panels)
             if f0 <= row[0]:
                 points[0], values[0], densities[0] = points_up, values_up, densities_up
         for j in range(n_levels):
@@ -294,25 +329,25 @@ def _fill_quantiles(parameters, levels, out):  # type: ignore[no-untyped-def]
                 reach = max(abs(points[n - 1] - points[0]), 1e-3)
                 while f1 < level and reach < 1e300:
                     x1 = x0 + reach
-                    f1, d1 = _evaluate(x1, p, state, edges, masses)
+                    f1, d1 = _evaluate(x1, p, state, panels)
                     reach *= 2.0
                     if f1 < level:
                         x0, f0, d0 = x1, f1, d1
             if f0 >= level or x1 <= x0:
                 out[i, j] = x0
                 continue
-            x0, f0, d0 = _solve(level, x0, f0, d0, x1, f1, d1, p, state, edges, masses)
+            x0, f0, d0 = _solve(level, x0, f0, d0, x1, f1, d1, p, state, panels)
             out[i, j] = x0
 
 
 @_compiled
 def _fill_cdf(parameters, x, out):  # type: ignore[no-untyped-def]
-    state = np.zeros(5)
-    edges, masses = np.empty(_MAX_EDGES + 1), np.empty(_MAX_EDGES + 1)
+    state = np.zeros(9)
+    panels = np.empty((_MAX_PANELS, 7))
     for i in range(parameters.shape[0]):
-        _prepare(parameters[i], state, edges, masses)
+        _prepare(parameters[i], state, panels)
         for j in range(x.shape[1]):
-            out[i, j], _ = _evaluate(x[i, j], parameters[i], state, edges, masses)
+            out[i, j], _ = _evaluate(x[i, j], parameters[i], state, panels)
 
 
 def cdf(
