@@ -129,6 +129,7 @@ def run(
         return
     load_dotenv(Path.cwd() / ".env")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a busy machine
     try:
         main(compose_config(name, schema, parameters, words))
     except UserError as error:

@@ -41,7 +41,7 @@ PARAMETERS = {
 
 def main(config: FinetuneConfig) -> None:
     from tsfm.data.sources import load_source
-    from tsfm.evaluation.holdout import hold_out
+    from tsfm.evaluation.holdout import hold_out_each
     from tsfm.evaluation.judge import judge
     from tsfm.tracking.experiment import open_experiment
     from tsfm.tracking.publish import publish
@@ -58,16 +58,9 @@ def main(config: FinetuneConfig) -> None:
     ) as record:
         base, inherited = load_base(config)
         source = load_source(config.data)
-        held_out = [
-            hold_out(
-                panel,
-                config.data,
-                context=config.context,
-                horizon=config.horizon,
-                evaluation=config.evaluation,
-            )
-            for panel in source.panels
-        ]
+        held_out = hold_out_each(
+            source.panels, config.data, config.evaluation, config.context, config.horizon
+        )
         record_panels(record, held_out)
 
         result = adapt(base, held_out, config, record)

@@ -40,7 +40,7 @@ PARAMETERS = {
 
 def main(config: PretrainConfig) -> None:
     from tsfm.data.sources import load_source
-    from tsfm.evaluation.holdout import hold_out
+    from tsfm.evaluation.holdout import hold_out_each
     from tsfm.evaluation.judge import judge
     from tsfm.tracking.experiment import open_experiment
     from tsfm.tracking.publish import publish
@@ -56,16 +56,9 @@ def main(config: PretrainConfig) -> None:
         resume=config.resume,
     ) as record:
         source = load_source(config.data)
-        held_out = [
-            hold_out(
-                panel,
-                config.data,
-                context=config.context,
-                horizon=config.horizon,
-                evaluation=config.evaluation,
-            )
-            for panel in source.panels
-        ]
+        held_out = hold_out_each(
+            source.panels, config.data, config.evaluation, config.context, config.horizon
+        )
         record_panels(record, held_out)
 
         result = train(source, held_out, config, record)

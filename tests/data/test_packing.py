@@ -98,7 +98,9 @@ def test_mask_ratio_stays_in_its_range():
 def test_wide_windows_are_subsampled_and_narrow_ones_kept_whole():
     rng = np.random.default_rng(0)
     recipe = PackingRecipe(max_variates=5)
-    widths = {draw_sample(next(endless(rng, 40)), 512, rng, recipe).masked.shape[0] for _ in range(9)}
+    widths = {
+        draw_sample(next(endless(rng, 40)), 512, rng, recipe).masked.shape[0] for _ in range(9)
+    }
     assert widths == {5}
 
 

@@ -8,6 +8,7 @@ Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,6 +47,9 @@ class PackingRecipe:
         Share of samples whose masked patches are scattered; the others mask a suffix.
     min_patches
         Fewest time patches in a sample (at least one is masked, one seen).
+    shortest_crop
+        Least share of a window's patches that a sample keeps (unless a row has less room left);
+        0 draws crops of any length, as MOIRAI does.
     max_variates
         Most variates in a sample; wider windows are subsampled.
     """
@@ -57,6 +61,7 @@ class PackingRecipe:
     mask_ratio_max: float = 0.2
     random_mask_share: float = 0.1
     min_patches: int = 2
+    shortest_crop: float = 0.0
     max_variates: int = 128
 
     def __post_init__(self) -> None:
@@ -71,8 +76,9 @@ class PackingRecipe:
                 f"mask ratios {self.mask_ratio_min} to {self.mask_ratio_max} are out of range",
                 remedy="give 0 < mask_ratio_min ≤ mask_ratio_max < 1",
             )
-        if not 0 <= self.random_mask_share <= 1:
-            raise ConfigError(f"random_mask_share={self.random_mask_share} lies outside 0 … 1")
+        for name in ("random_mask_share", "shortest_crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)} lies outside 0 … 1")
         if self.min_patches < 2 or self.token_budget < self.min_patches or self.max_variates < 1:
             raise ConfigError(
                 f"min_patches={self.min_patches}, token_budget={self.token_budget}, "
@@ -130,7 +136,8 @@ def draw_sample(
     size = int(rng.choice(fitting))
     longest = window.length // size
     n_variates = min(window.target.shape[0], recipe.max_variates)
-    n_patches = int(rng.integers(recipe.min_patches, longest + 1))
+    shortest = max(recipe.min_patches, math.ceil(recipe.shortest_crop * longest))
+    n_patches = int(rng.integers(shortest, longest + 1))
     if n_variates * n_patches > room:
         n_variates, n_patches = _fill(room, n_variates, longest, recipe.min_patches)
     chosen = np.arange(window.target.shape[0])

@@ -48,7 +48,7 @@ class SourceConfig:
     simulated_weight: float = 0.8
     validation_share: float = 0.15
     test_share: float = 0.15
-    held_out_share: float = 0.2
+    held_out_share: float = 0.3
     seed: int = 0
 
     def __post_init__(self) -> None:

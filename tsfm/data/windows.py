@@ -125,7 +125,9 @@ class WindowStream:
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Window]:
         while True:
-            chosen = min(int(np.searchsorted(self._shares, rng.random(), "right")), len(self.panels) - 1)
+            chosen = min(
+                int(np.searchsorted(self._shares, rng.random(), "right")), len(self.panels) - 1
+            )
             cumulative = self._cumulative[chosen]
             position = int(rng.integers(cumulative[-1]))
             item = int(np.searchsorted(cumulative, position, "right"))

@@ -27,8 +27,8 @@ class EvaluationConfig:
         The one that the summary and the comparison with baselines show.
     """
 
-    windows_per_item: int = 6
-    items_per_task: int = 12
+    windows_per_item: int = 10
+    items_per_task: int = 24
     baseline_context: int = 1000
     baselines: tuple[str, ...] = tuple(BASELINES)
     headline_metric: str = "crps"

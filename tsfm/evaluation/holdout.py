@@ -6,6 +6,7 @@ symbols trained on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,20 @@ class HoldOut:
     validation: Panel
     validation_task: tuple[Task, Panel]
     tasks: tuple[tuple[Task, Panel], ...]
+
+
+def hold_out_each(
+    panels: Iterable[Panel],
+    config: SourceConfig,
+    evaluation: EvaluationConfig,
+    context: int,
+    horizon: int,
+) -> list[HoldOut]:
+    """:func:`hold_out` of every panel of a source."""
+    return [
+        hold_out(panel, config, context=context, horizon=horizon, evaluation=evaluation)
+        for panel in panels
+    ]
 
 
 def hold_out(

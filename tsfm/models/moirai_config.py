@@ -39,6 +39,8 @@ class MoiraiConfig:
     patch_size_rule
         ``all`` draws training patch sizes from every candidate, ``frequency`` from those that suit
         the bar's duration.
+    shortest_crop
+        Least share of a training window that a sample keeps; 0 draws crops of any length.
     max_variates
         Most variates in one training sample.
     dropout, attention_dropout
@@ -75,6 +77,7 @@ class MoiraiConfig:
     mask_ratio_max: float = 0.2
     random_mask_share: float = 0.1
     patch_size_rule: str = "all"
+    shortest_crop: float = 0.0
     max_variates: int = 128
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -134,6 +137,7 @@ class MoiraiConfig:
             mask_ratio_min=self.mask_ratio_min,
             mask_ratio_max=self.mask_ratio_max,
             random_mask_share=self.random_mask_share,
+            shortest_crop=self.shortest_crop,
             max_variates=self.max_variates,
         )
 
