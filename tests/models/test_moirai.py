@@ -305,6 +305,34 @@ def test_autocast_is_close_to_single_precision() -> None:
     assert float((rough - total).detach().abs() / count) < 0.1
 
 
+@pytest.mark.slow
+def test_compiled_loss_equals_the_plain_one() -> None:
+    model, batch = make_model(token_budget=64), make_batch()
+    total, _ = model.loss(batch)
+    expected = gradients(model, total)
+    again, _ = torch.compile(model.loss, dynamic=True, backend="aot_eager")(batch)
+    torch.testing.assert_close(again, total, rtol=1e-5, atol=1e-4)
+    assert_same_gradients(expected, gradients(model, again))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_agrees_with_the_processor() -> None:
+    model, batch = make_model(token_budget=64, patch_size=16), make_batch()
+    total, count = model.loss(batch)
+    forecast = model.predict(make_context(), 20)
+    model.cuda()
+    moved = {name: value.cuda() for name, value in batch.items()}
+    again, _ = model.loss(moved)
+    again.backward()
+    torch.testing.assert_close(again.cpu(), total, rtol=1e-4, atol=1e-2)
+    with torch.autocast("cuda", torch.bfloat16):
+        rough, _ = model.loss(moved)
+    assert float((rough.cpu() - total).detach().abs() / count) < 0.1
+    np.testing.assert_allclose(
+        model.predict(make_context(), 20).quantiles, forecast.quantiles, rtol=2e-2, atol=2e-2
+    )
+
+
 def test_training_lowers_the_loss() -> None:
     model, batch = make_model(token_budget=64), make_batch()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -117,6 +117,10 @@ class Moirai(nn.Module, Forecaster):
         fields = pack(windows, batch_size, rng, self.config.recipe)
         return {name: torch.from_numpy(values) for name, values in fields.items()}
 
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """:meth:`loss`, so that wrappers of modules (compilation, data parallel) work."""
+        return self.loss(batch)
+
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Negative log likelihood of the masked, observed values.
 

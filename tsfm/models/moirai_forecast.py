@@ -61,13 +61,15 @@ def best_patch_size(model: Moirai, contexts: Sequence[Context], horizon: int) ->
     for context in contexts:
         for size, losses in _held_out_losses(model, context, horizon).items():
             total.setdefault(size, []).append(losses)
-    means = {size: np.nanmean(np.concatenate(losses)) for size, losses in total.items()}
-    if not means or not np.isfinite(list(means.values())).any():
+    pooled = {size: np.concatenate(losses) for size, losses in total.items()}
+    means = {size: float(_mean_per_series(losses[None])[0]) for size, losses in pooled.items()}
+    known = {size: mean for size, mean in means.items() if np.isfinite(mean)}
+    if not known:
         raise DataError(
-            f"no context is longer than the horizon of {horizon} bars",
+            f"no context is longer than the horizon of {horizon} bars and varies",
             remedy="give longer contexts, or set patch_size",
         )
-    return min(means, key=lambda size: (np.nan_to_num(means[size], nan=np.inf), size))
+    return min(known, key=lambda size: known[size])
 
 
 def _patch_sizes(
@@ -121,16 +123,14 @@ def _held_out_losses(
         return {}
     past = window.past[:, :length]
     observed = window.observed[:, :length]
-    rows = np.flatnonzero((observed.any(axis=1)).any(axis=1))
+    rows = np.flatnonzero(np.any(observed, axis=(1, 2)))
     if not len(rows):
         return {}
     head = Context(past=past, observed=observed, variates=window.variates).rows(rows.tolist())
     present = np.any(head.observed, axis=1)
     future = np.where(window.observed[rows, length:], window.past[rows, length:], np.nan)
-    spread = np.nanmean(
-        np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1)), axis=(1, 2)
-    )
-    widest = int(present.sum(axis=1).max())
+    steps = np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1))
+    spread = _mean_per_series(steps)
     losses = {}
     for size in fitting_patch_sizes(model.config, widest, length, horizon):
         everything = np.arange(len(rows))
@@ -142,8 +142,15 @@ def _held_out_losses(
             np.array(QUANTILE_LEVELS) * error, (np.array(QUANTILE_LEVELS) - 1) * error
         )
         losses[size] = np.full(context.batch_size, np.nan)
-        losses[size][rows] = np.nanmean(pinball, axis=(1, 2, 3)) / (spread + 1e-12)
+        losses[size][rows] = _mean_per_series(pinball) / np.where(spread > 0, spread, np.nan)
     return losses
+
+
+def _mean_per_series(values: Float[np.ndarray, "batch ..."]) -> Float[np.ndarray, " batch"]:
+    """Mean of the values that are not NaN; NaN where all are."""
+    rows = values.reshape(len(values), -1)
+    count = np.isfinite(rows).sum(axis=1)
+    return np.where(count > 0, np.nansum(rows, axis=1) / np.maximum(count, 1), np.nan)
 
 
 def _forecast_rows(
