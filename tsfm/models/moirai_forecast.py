@@ -131,6 +131,7 @@ def _held_out_losses(
     future = np.where(window.observed[rows, length:], window.past[rows, length:], np.nan)
     steps = np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1))
     spread = _mean_per_series(steps)
+    widest = int(present.sum(axis=1).max())
     losses = {}
     for size in fitting_patch_sizes(model.config, widest, length, horizon):
         everything = np.arange(len(rows))
