@@ -70,6 +70,7 @@ def check_divided(panel: Panel, division: HoldOut, horizon: int) -> None:
         for item_id in set(division.train.item_ids) & set(asked.item_ids):
             assert dates(division.train)[item_id][-1] < np.datetime64(task.first_origin, "ns")
         for item_id, stamps in dates(division.validation).items():
+            assert stamps[0] >= np.datetime64(validation.first_origin, "ns")
             assert stamps[-1] < np.datetime64(task.first_origin, "ns")
             assert (whole[item_id] > stamps[-1]).sum() >= horizon
     for task, asked in (division.validation_task, *tests):

@@ -26,6 +26,9 @@ class HoldOut:
 
     Attributes
     ----------
+    validation
+        Only bars of the validation period: training windows are drawn from it, and whatever part
+        of one is masked must be new to the model.
     tasks
         Frozen questions on the test period, with the panel each is asked of: ``<panel>/time`` for
         symbols trained on, ``<panel>/symbols`` for the others.
@@ -114,7 +117,7 @@ def hold_out(
 
     return HoldOut(
         train=split.train,
-        validation=split.validation,
+        validation=split.validation.between(validation_start),
         validation_task=task("validation", split.validation, validation_start),
         tasks=(task("time", split.test, test_start), task("symbols", unknown, test_start)),
     )
