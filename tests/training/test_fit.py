@@ -165,6 +165,38 @@ def test_resuming_keeps_validation_and_the_best_checkpoint(panel, tmp_path, inte
         assert dict(before.series(name)) | dict(after.series(name)) == dict(first.series(name))
 
 
+@pytest.mark.parametrize("stops", [[(8, 0)], [(8, 2), (6, 1)]])
+def test_resuming_amid_accumulation_repeats_no_micro_batch(panel, tmp_path, stops):
+    """Stopped once or twice, the second time in the middle of the first step after resuming."""
+    config = TrainerConfig(**CONFIG | {"accumulate": 3})
+    whole = fit(LinearModel(), panel, output_dir=tmp_path / "a", config=config)
+
+    class Interrupted(LinearModel):
+        remaining = 0
+
+        def loss(self, batch):
+            self.remaining -= 1
+            if self.remaining < 0:
+                raise KeyError
+            return super().loss(batch)
+
+    begun = 0
+    for step, more in stops:
+        model, recorder = Interrupted(), Recorder()
+        model.remaining = 3 * (step - begun) + more
+        with pytest.raises(KeyError):
+            fit(
+                model, panel, output_dir=tmp_path / "b", config=config, logger=recorder,
+                resume_from=tmp_path / "b" if begun else None,
+            )  # fmt: skip
+        assert all(np.isfinite(loss) for _, loss in recorder.series("train_loss"))
+        begun = 6
+    resumed = fit(
+        LinearModel(), panel, output_dir=tmp_path / "b", config=config, resume_from=tmp_path / "b"
+    )
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+
+
 def test_accumulated_micro_batches_equal_their_union(panel, tmp_path):
     """Against a plain loop: gradient of (sum of sums) / (sum of counts), clipped, by AdamW."""
     config = TrainerConfig(**CONFIG | {"accumulate": 3, "max_steps": 4, "weight_decay": 0.0})

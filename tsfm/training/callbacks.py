@@ -38,7 +38,10 @@ class Reporter(L.Callback):
         self.tokens = 0
         self.train_seconds = 0.0
         self._began = 0.0
-        self._reported = -1
+        self._reported = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._reported = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Batch, batch_idx: int
@@ -90,6 +93,9 @@ class LastCheckpoint(Checkpoint):
         self.path, self.every, self.validate_every = path, every, validate_every
         self.logger = logger
         self._saved = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._saved = trainer.global_step
 
     def on_train_batch_end(
         self,
