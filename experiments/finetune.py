@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tsfm.data.provenance import Provenance
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.models.moirai import Moirai
+    from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
     from tsfm.training.trainer import FitResult
 
@@ -43,7 +44,7 @@ def main(config: FinetuneConfig) -> None:
     from tsfm.data.sources import load_source
     from tsfm.evaluation.holdout import hold_out_each
     from tsfm.evaluation.judge import judge
-    from tsfm.tracking.experiment import open_experiment
+    from tsfm.tracking.experiment import SilentRun, open_experiment
     from tsfm.tracking.publish import publish
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
 
@@ -64,6 +65,8 @@ def main(config: FinetuneConfig) -> None:
         record_panels(record, held_out)
 
         result = adapt(base, held_out, config, record)
+        if isinstance(record, SilentRun):
+            return
         record_fit(record, result)
 
         tasks = [task for division in held_out for task in division.tasks]
@@ -97,7 +100,7 @@ def load_base(config: FinetuneConfig) -> tuple[Moirai, Provenance | None]:
 
 
 def adapt(
-    model: Moirai, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun
+    model: Moirai, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun | SilentRun
 ) -> FitResult:
     """Train what the mode says should be trained, watched on the validation period."""
     from tsfm.evaluation.judge import expect_able

@@ -17,6 +17,7 @@ from experiments.config import PretrainConfig, described, resumed
 if TYPE_CHECKING:
     from tsfm.data.sources import Source
     from tsfm.evaluation.holdout import HoldOut
+    from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
     from tsfm.training.logger import RunLogger
     from tsfm.training.trainer import FitResult
@@ -42,7 +43,7 @@ def main(config: PretrainConfig) -> None:
     from tsfm.data.sources import load_source
     from tsfm.evaluation.holdout import hold_out_each
     from tsfm.evaluation.judge import judge
-    from tsfm.tracking.experiment import open_experiment
+    from tsfm.tracking.experiment import SilentRun, open_experiment
     from tsfm.tracking.publish import publish
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
 
@@ -62,6 +63,8 @@ def main(config: PretrainConfig) -> None:
         record_panels(record, held_out)
 
         result = train(source, held_out, config, record)
+        if isinstance(record, SilentRun):
+            return
         record_fit(record, result)
 
         tasks = [task for division in held_out for task in division.tasks]
@@ -76,7 +79,7 @@ def main(config: PretrainConfig) -> None:
 
 
 def train(
-    source: Source, held_out: list[HoldOut], config: PretrainConfig, record: MlflowRun
+    source: Source, held_out: list[HoldOut], config: PretrainConfig, record: MlflowRun | SilentRun
 ) -> FitResult:
     """Masked pretraining on the mixture, watched on the validation period."""
     import torch

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsfm.errors import CheckpointError
 from tsfm.tracking import store
 from tsfm.tracking.reaper import reap
 from tsfm.tracking.runs import MlflowRun, artifact
+from tsfm.training.logger import NullLogger
+
+if TYPE_CHECKING:
+    from tsfm.data.panel import Panel
 
 OUTPUTS = Path("outputs")
+RUN_OF_GROUP = "TSFM_RUN_ID"
+
+
+class SilentRun(NullLogger):
+    """The run as the other processes of distributed training know it: its id, nothing to report.
+
+    Lightning starts them with the first one's command, so each comes through the whole experiment.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def log_panel(self, panel: Panel, role: str) -> None: ...
 
 
 @contextmanager
 def open_experiment(
     name: str, config: Any, *, entry_point: str, seed: int, resume: str = ""
-) -> Iterator[MlflowRun]:
+) -> Iterator[MlflowRun | SilentRun]:
     """A run with its config and environment on record, after clearing away runs that died.
+
+    Only the first process of distributed training has it; the others train with it, silently.
 
     Parameters
     ----------
@@ -38,6 +58,10 @@ def open_experiment(
     CheckpointError
         When the run to resume left no checkpoints on this machine, or none can be written.
     """
+    group = os.environ.get(RUN_OF_GROUP)
+    if group and os.environ.get("LOCAL_RANK", "0") != "0":
+        yield SilentRun(group)
+        return
     uri = store.connect()
     _expect_writable(OUTPUTS)
     if resume and not (OUTPUTS / resume).is_dir():
@@ -52,7 +76,11 @@ def open_experiment(
             record.log_config(config)
         record.log_environment(seed=seed)
         output_directory(record).mkdir(parents=True, exist_ok=True)
-        yield record
+        os.environ[RUN_OF_GROUP] = record.run_id
+        try:
+            yield record
+        finally:
+            del os.environ[RUN_OF_GROUP]
 
 
 def _expect_writable(directory: Path) -> None:
@@ -68,7 +96,7 @@ def _expect_writable(directory: Path) -> None:
         ) from error
 
 
-def output_directory(record: MlflowRun) -> Path:
+def output_directory(record: MlflowRun | SilentRun) -> Path:
     """Where a run keeps its checkpoints: ``outputs/<run id>``."""
     return OUTPUTS / record.run_id
 

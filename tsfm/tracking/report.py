@@ -21,12 +21,13 @@ from tsfm.tracking.experiment import output_directory
 from tsfm.training.trainer import FitResult
 
 if TYPE_CHECKING:
+    from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
 
 WINDOWS_SHOWN = 3
 
 
-def record_panels(record: MlflowRun, held_out: Sequence[HoldOut]) -> None:
+def record_panels(record: MlflowRun | SilentRun, held_out: Sequence[HoldOut]) -> None:
     """Training, validation and test panels as dataset inputs of the run."""
     for division in held_out:
         record.log_panel(division.train, "train")
