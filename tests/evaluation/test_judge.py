@@ -12,7 +12,7 @@ from tsfm.evaluation.metrics import score
 from tsfm.evaluation.tasks import Task
 from tsfm.models.moirai import Moirai
 from tsfm.models.moirai_config import MoiraiConfig
-from tsfm.models.statistical import RandomWalk, SeasonalNaive
+from tsfm.models.statistical import AutoETS, RandomWalk, SeasonalNaive
 
 BASELINES = ("random_walk", "seasonal_naive")
 
@@ -96,3 +96,13 @@ def test_a_task_beyond_the_token_budget_is_told_before_anything_is_asked(tasks, 
 
 def test_baselines_have_no_such_limit(tasks):
     expect_able(RandomWalk(), tasks)
+
+
+def test_baselines_look_back_as_far_as_the_model(make_panel):
+    panel = make_panel(n_items=1, length=620, variates=("a",))
+    task = Task.on(panel, context=600, horizon=4, stride=4, max_windows=1)
+    verdict = judge(SeasonalNaive(), ("auto_ets",), [(task, panel)])
+    found = verdict.backtests[task.name][1]
+    whole = backtest(AutoETS(max_history=600), task, panel)
+    np.testing.assert_array_equal(found.mean, whole.mean)
+    assert np.abs(found.quantiles - backtest(AutoETS(), task, panel).quantiles).max() > 0

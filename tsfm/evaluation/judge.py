@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from tsfm.evaluation.metrics import concat_scores, score
 from tsfm.evaluation.tasks import Task
 from tsfm.models import model_class
 from tsfm.models.base import Forecaster
+from tsfm.models.statistical import Baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def judge(
     own = name or model.name
     for task, panel in tasks:
         results = [backtest(model, task, panel, name=own)]
-        results += [backtest(model_class(baseline)(), task, panel) for baseline in baselines]
+        results += [backtest(_baseline(baseline, task), task, panel) for baseline in baselines]
         backtests[task.name] = results
     scores = concat_scores([score(result) for results in backtests.values() for result in results])
     return Verdict(
@@ -79,3 +81,9 @@ def judge(
         comparison=compare(scores, own, metric),
         backtests=backtests,
     )
+
+
+def _baseline(name: str, task: Task) -> Baseline:
+    """It looks back at least as far as the model does."""
+    baseline = cast(Baseline, model_class(name)())
+    return replace(baseline, max_history=max(baseline.max_history, task.context))
