@@ -1,4 +1,4 @@
-"""Training by two processes: the weights of one process, and one run with one registered version."""
+"""Training by two processes: the weights of one, and one run with one registered version."""
 
 from __future__ import annotations
 

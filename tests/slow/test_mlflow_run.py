@@ -81,10 +81,10 @@ def recorded(copy: Path) -> tuple[list, list]:
     return client.search_runs(experiments), client.search_model_versions()
 
 
-def assert_trained_and_registered(copy: Path, environment: str) -> None:
+def assert_trained_and_registered(copy: Path, environment: str | None) -> None:
     (run,), (version,) = recorded(copy)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["mlflow.project.env"] == environment
+    assert run.data.tags.get("mlflow.project.env") == environment
     assert run.data.params["max_steps"] == TINY["max_steps"]
     assert run.data.metrics
     assert (version.name, version.run_id) == (TINY["register_as"], run.info.run_id)
@@ -124,3 +124,9 @@ def test_bad_parameter_fails_at_once_and_leaves_no_run_running(copy: Path):
     (run,), versions = recorded(copy)
     assert run.info.status == "FAILED"
     assert not versions
+
+
+def test_local_environment(copy: Path):
+    done = mlflow_run(copy, TINY, "--env-manager", "local")
+    assert done.returncode == 0, done.stdout
+    assert_trained_and_registered(copy, None)
