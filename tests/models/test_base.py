@@ -254,6 +254,12 @@ def test_short_form_takes_one_series_or_a_batch(past, shape):
     assert made.timestamps is None
 
 
+@pytest.mark.parametrize("past", [[], 3.0, "x", np.zeros((1, 0, 1)), np.zeros((1, 2, 3, 4))])
+def test_a_past_without_numbers_or_bars_is_told(past):
+    with pytest.raises(DataError, match="past"):
+        Echo().predict(past=past, horizon=2)
+
+
 def test_what_the_context_names_comes_back_in_the_forecast():
     context = Context.from_windows([window(4, 2, horizon=3)], horizon=3)
     made = Echo().predict(context, 2)

@@ -19,10 +19,12 @@ from jaxtyping import Bool, Float
 
 from tsfm.data.windows import Window, WindowSpec
 from tsfm.errors import ConfigError, DataError
-from tsfm.models.batching import expect_shape, next_timestamps, right_aligned
+from tsfm.models.batching import as_batch, expect_shape, next_timestamps, right_aligned
 
 if TYPE_CHECKING:
     import torch
+
+    from tsfm.models.gluonts import GluonTSPredictor
 
 QUANTILE_LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -315,6 +317,12 @@ class Forecaster(ABC):
         """What the model is: at least ``name`` and ``parameters``."""
         return {"name": self.name, "parameters": 0}
 
+    def to_gluonts_predictor(self, horizon: int) -> GluonTSPredictor:
+        """This forecaster for GluonTS's own evaluation and pipelines."""
+        from tsfm.models.gluonts import GluonTSPredictor
+
+        return GluonTSPredictor(self, horizon)
+
     def predict(
         self,
         context: Context | None = None,
@@ -340,14 +348,13 @@ class Forecaster(ABC):
         ------
         ConfigError
             When horizon or levels are out of range, or both or neither input is given.
+        DataError
+            When ``past`` holds no numbers, no bar, or has more than three dimensions.
         """
         if (context is None) == (past is None):
             raise ConfigError("predict takes a context or past=", remedy="give exactly one of them")
         if context is None:
-            values = np.asarray(past, dtype=np.float32)
-            if values.ndim < 3:
-                values = values.reshape(1, values.shape[0], -1)
-            context = Context(past=values)
+            context = Context(past=as_batch(past))
         if horizon is None or int(horizon) != horizon or horizon < 1:
             raise ConfigError(f"horizon={horizon!r} is not a positive whole number")
         levels = tuple(float(level) for level in quantile_levels)

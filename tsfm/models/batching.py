@@ -19,6 +19,23 @@ def expect_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
         raise DataError(f"{name} has shape {values.shape}", remedy=f"give shape {tuple(shape)}")
 
 
+def as_batch(past: object) -> Float[np.ndarray, "batch time variate"]:
+    """Values given as ``[time]``, ``[time, variate]`` or ``[batch, time, variate]``.
+
+    Raises
+    ------
+    DataError
+        When they are no numbers.
+    """
+    try:
+        values = np.asarray(past, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"past does not hold numbers: {error}") from error
+    if values.ndim == 1:
+        return values[None, :, None]
+    return values[None] if values.ndim == 2 else values
+
+
 def right_aligned(
     values: Sequence[np.ndarray | None], time: int
 ) -> Float[np.ndarray, "batch time covariate"] | None:
