@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib import import_module
 from typing import Any, TypeVar
@@ -117,6 +118,8 @@ class FinetuneConfig:
     mode
         ``zero_shot`` trains nothing, ``linear_probe`` the output projection, ``lora`` low-rank
         adapters, ``full`` every weight.
+    tensorboard
+        Also write TensorBoard event files.
     """
 
     base_model: str = "models:/ohlcv/latest"
@@ -128,6 +131,7 @@ class FinetuneConfig:
     seed: int = 0
     register_as: str = "ohlcv-finetuned"
     resume: str = ""
+    tensorboard: bool = False
     data: SourceConfig = field(default_factory=SourceConfig)
     model: Any = None
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -141,7 +145,7 @@ class FinetuneConfig:
                 f"mode={self.mode} needs a trained base model",
                 remedy="give base_model or mode=full",
             )
-        if self.lora_rank < 1 or self.lora_alpha <= 0:
+        if self.lora_rank < 1 or not 0 < self.lora_alpha < math.inf:
             raise ConfigError(
                 f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0"
             )

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
-    from tsfm.training.logger import RunLogger
     from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
@@ -88,7 +87,7 @@ def train(
     from tsfm.models.moirai import Moirai
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
-    from tsfm.training.tensorboard import TensorBoardLogger
+    from tsfm.training.tensorboard import with_tensorboard
     from tsfm.training.trainer import fit, last_checkpoint
 
     torch.manual_seed(config.seed)
@@ -96,9 +95,7 @@ def train(
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
     output = output_directory(record)
-    logger: RunLogger = record
-    if config.tensorboard:
-        logger = TensorBoardLogger(record, output / "tensorboard")
+    logger = with_tensorboard(record, output, config.tensorboard)
     result = fit(
         model,
         [division.train for division in held_out],

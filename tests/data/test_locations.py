@@ -48,3 +48,7 @@ def test_unknown_names_and_unset_variables_give_nothing(monkeypatch: pytest.Monk
     for variable in VARIABLES:
         monkeypatch.delenv(variable)
     assert find("panel") is None
+
+
+def test_an_empty_name_is_nowhere():
+    assert find("") is None

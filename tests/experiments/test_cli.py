@@ -73,6 +73,7 @@ def test_overrides_reach_everything_else():
     assert config.data.simulated_assets == 9
     assert config.evaluation.items_per_task == 2
     assert config.tensorboard is True
+    assert finetuning("overrides=tensorboard=true").tensorboard is True
 
 
 def test_model_fields_that_no_file_names_can_be_overridden():
@@ -178,6 +179,8 @@ def test_mistakes_are_told(words, told):
         (["base_model=scratch"], "mode=lora needs a trained base model"),
         (["lora_rank=0"], "lora_rank=0"),
         (["lora_alpha=0"], "lora_alpha=0"),
+        (["lora_alpha=nan"], "lora_alpha=nan"),
+        (["data="], "data=''"),
     ],
 )
 def test_mistakes_in_finetuning_are_told(words, told):

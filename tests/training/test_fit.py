@@ -311,7 +311,14 @@ def test_decay_spares_norms_biases_and_embeddings():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("max_steps", 0), ("lr", -1.0), ("precision", "fp8"), ("workers", -1), ("beta2", 1.0)],
+    [
+        ("max_steps", 0),
+        ("lr", -1.0),
+        ("lr", float("inf")),
+        ("precision", "fp8"),
+        ("workers", -1),
+        ("beta2", 1.0),
+    ],
 )
 def test_bad_configs_are_refused(field, value):
     with pytest.raises(ConfigError, match=field):

@@ -17,6 +17,8 @@ def find(name: str | Path) -> Path | None:
         A path, or the name of something in a directory that ``CUSTOM_DATA_PATH``,
         ``LOTSA_V1_PATH`` or ``LSF_PATH`` names, in this order.
     """
+    if not str(name):
+        return None
     path = Path(name).expanduser()
     directories = [Path(os.environ[variable]) for variable in VARIABLES if os.environ.get(variable)]
     candidates = [path, *(directory.expanduser() / path for directory in directories)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tsfm.errors import ConfigError, one_of
@@ -85,8 +86,8 @@ class TrainerConfig:
         for name in ("warmup_steps", "patience", "workers", "threads", "seed", "devices"):
             _at_least(name, getattr(self, name), 0)
         for name in ("lr", "gradient_clip"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be positive, finite")
         for name in ("weight_decay", "beta1", "beta2", "final_lr_ratio"):
             value = getattr(self, name)
             if not 0 <= value < 1:

@@ -62,3 +62,8 @@ class TensorBoardLogger:
     def flush(self) -> None:
         self.writer.flush()
         self.logger.flush()
+
+
+def with_tensorboard(logger: RunLogger, directory: Path, wanted: bool) -> RunLogger:
+    """The logger, with event files under ``directory`` beside it where they are wanted."""
+    return TensorBoardLogger(logger, directory / "tensorboard") if wanted else logger
