@@ -46,9 +46,11 @@ def main(config: FinetuneConfig) -> None:
     from tsfm.evaluation.judge import judge
     from tsfm.tracking.experiment import SilentRun, open_experiment
     from tsfm.tracking.publish import publish
+    from tsfm.tracking.registry import pinned
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
 
     config = resumed(config)
+    config = replace(config, base_model=pinned(config.base_model))
     metric = config.evaluation.headline_metric
     with open_experiment(
         "finetune",

@@ -14,7 +14,7 @@ from tsfm.data.preparation import load_preparation
 from tsfm.errors import CheckpointError, ConfigError, DataError, TrackingError
 from tsfm.models.frames import forecast_frame
 from tsfm.tracking import registry
-from tsfm.tracking.registry import check_name, log_model, resolve
+from tsfm.tracking.registry import check_name, log_model, pinned, resolve
 from tsfm.tracking.runs import MlflowRun
 from tsfm.tracking.serving import load_served, pinned_requirements
 
@@ -93,6 +93,14 @@ def test_every_address_leads_to_the_forecaster(client, logged, uri, model_direct
     config = json.loads((model_directory / "config.json").read_text())
     assert json.loads((directory / "config.json").read_text()) == config
     assert tsfm.load_forecaster(uri.format(id=logged.model_id)).name == "seasonal_naive"
+
+
+def test_moving_addresses_are_pinned_to_a_version(client, logged):
+    client.set_registered_model_alias("ohlcv", "champion", "1")
+    for uri in ("models:/ohlcv/latest", "models:/ohlcv@champion", "models:/ohlcv/1"):
+        assert pinned(uri) == "models:/ohlcv/1"
+    for uri in (f"models:/{logged.model_id}", "models:/nobody/latest", "org/model", "scratch"):
+        assert pinned(uri) == uri
 
 
 def test_a_directory_among_a_runs_artifacts_is_found(run, model_directory):

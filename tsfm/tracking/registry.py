@@ -249,6 +249,24 @@ def resolve(uri: str) -> Path:
     return found[0].parent
 
 
+def pinned(uri: str) -> str:
+    """``models:/name/latest`` or ``models:/name@alias`` as the version that it stands for now.
+
+    Any other source, and one that cannot be found, comes back as it is.
+    """
+    if not uri.startswith("models:/"):
+        return uri
+    store.connect()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    with suppress(MlflowException):
+        version = get_model_name_and_version(MlflowClient(), uri)
+        return "/".join(("models:", *map(str, version)))
+    return uri
+
+
 def download(uri: str) -> Path:
     """Fetch a model's files; those of a local store are used where they are.
 
