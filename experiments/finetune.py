@@ -36,7 +36,7 @@ PARAMETERS = {
     "lr": Parameter("trainer.lr", "peak learning rate"),
     "seed": Parameter("seed", "of everything drawn"),
     "register_as": Parameter("register_as", "name in the model registry; empty: none"),
-    "resume": Parameter("resume", "id of an interrupted run to go on with"),
+    "resume": Parameter("resume", "id of an interrupted run to go on with, by its own settings"),
 }
 
 
