@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARAMETERS = {
     "data": Parameter("@data", "sample, simulated, mixed, or the path of a panel or of bars"),
-    "model": Parameter("@model", "the kind of model"),
+    "model": Parameter("@model", "the kind of model; its size is the base model's"),
     "base_model": Parameter("base_model", "directory, hub id, models:/…, or scratch"),
     "mode": Parameter("mode", "zero_shot, linear_probe, lora or full"),
     "lora_rank": Parameter("lora_rank", "rank of the adapters"),
@@ -38,6 +38,12 @@ PARAMETERS = {
     "register_as": Parameter("register_as", "name in the model registry; empty: none"),
     "resume": Parameter("resume", "id of an interrupted run to go on with, by its own settings"),
 }
+
+# What the config says of training and forecasting; the base model brings its own architecture.
+RECIPE = (
+    "context", "horizon", "mask_ratio_min", "mask_ratio_max", "random_mask_share", "shortest_crop",
+    "dropout", "attention_dropout", "gradient_checkpointing", "num_samples",
+)  # fmt: skip
 
 
 def main(config: FinetuneConfig) -> None:
@@ -96,7 +102,8 @@ def load_base(config: FinetuneConfig) -> tuple[Moirai, Provenance | None]:
         return Moirai(config.model), None
     registered = config.base_model.startswith("models:/")
     directory = resolve(config.base_model) if registered else directory_of(config.base_model)
-    model = Moirai.load(directory, context=config.context, horizon=config.horizon, patch_size=None)
+    recipe = {name: getattr(config.model, name) for name in RECIPE}
+    model = Moirai.from_pretrained(directory, patch_size=None, **recipe)
     known = (directory / FILE_NAME).exists()
     return model, Provenance.load(directory) if known else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +120,11 @@ def test_a_hub_out_of_reach_is_told_with_the_way_round(monkeypatch, kind):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(CheckpointError, match=r"someone/some-model cannot be fetched.*[Oo]ffline"):
         source_module.download("someone/some-model")
+
+
+def test_released_weights_load_like_our_own(shared: Path):
+    model = load_local(shared / "reference" / "moirai", patch_size=16)
+    past = np.random.default_rng(0).normal(size=(200, 3)).cumsum(0)
+    forecast = model.predict(past=past, horizon=24)
+    assert model.info()["config"]["reference_weight_layout"]
+    assert np.isfinite(forecast.quantiles).all()

@@ -313,6 +313,11 @@ class Forecaster(ABC):
     def expect_able(self, *, variates: int, context: int, horizon: int) -> None:  # noqa: B027
         """Raise :class:`ConfigError` when series of this size are beyond the model's limits."""
 
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **config_overrides: Any) -> Self:
+        """As :meth:`load`, and released weights where the model has such."""
+        return cls.load(source, **config_overrides)
+
     def info(self) -> dict[str, Any]:
         """What the model is: at least ``name`` and ``parameters``."""
         return {"name": self.name, "parameters": 0}
@@ -392,8 +397,4 @@ class Trainable(Protocol):
         """Take as many windows as the batch needs from an endless stream."""
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum of the loss terms and their number, both scalars.
-
-        Sums and counts rather than a mean: accumulation, packing and DDP then give exactly the
-        loss of a single process.
-        """
+        """Sum and number of the loss terms: what accumulation, packing and DDP add up exactly."""

@@ -32,7 +32,7 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
         except TypeError as error:
             raise ConfigError(f"{source} takes no such setting: {error}") from error
     path = directory_of(source)
-    return model_class(model_name(path)).load(path, **config_overrides)
+    return model_class(model_name(path)).from_pretrained(path, **config_overrides)
 
 
 def directory_of(source: str | Path) -> Path:

@@ -260,6 +260,8 @@ def _finish(
         loss = None if score is None else float(score)
         best_step = int(state["global_step"])
     model = merge_lora(module.model).eval()
+    if torch.cuda.is_available():
+        model.to("cuda")
     assert isinstance(model, Forecaster)
     if trainer.is_global_zero:
         model.save(directory / "model")
