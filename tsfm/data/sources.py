@@ -45,7 +45,7 @@ class SourceConfig:
     variates: tuple[str, ...] = ()
     simulated_assets: int = 128
     simulated_bars: int = 8000
-    simulated_weight: float = 0.8
+    simulated_weight: float = 0.6
     validation_share: float = 0.15
     test_share: float = 0.15
     held_out_share: float = 0.3
