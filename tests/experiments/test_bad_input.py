@@ -280,7 +280,7 @@ def interrupted(home, pretraining, monkeypatch) -> str:
     def interrupt(self, model, step):
         raise KeyboardInterrupt
 
-    bars().to_csv(home / "my bars (1).csv", index=False)
+    bars(length=600).to_csv(home / "my bars (1).csv", index=False)
     with monkeypatch.context() as patched:
         patched.setattr(ForecastMonitor, "__call__", interrupt)
         code, err = pretraining("data=my bars (1).csv")
