@@ -73,8 +73,8 @@ def model_config(tree: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """Experiment 1.
+class ExperimentConfig:
+    """What every experiment may be told.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class PretrainConfig:
     context: int = 336
     horizon: int = 48
     seed: int = 0
-    register_as: str = "ohlcv"
+    register_as: str = ""
     resume: str = ""
     tensorboard: bool = False
     data: SourceConfig = field(default_factory=SourceConfig)
@@ -104,11 +104,18 @@ class PretrainConfig:
         object.__setattr__(self, "model", model_config(self.model))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(ExperimentConfig):
+    """Experiment 1."""
+
+    register_as: str = "ohlcv"
+
+
 FINETUNE_MODES = ("zero_shot", "linear_probe", "lora", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
+class FinetuneConfig(ExperimentConfig):
     """Experiment 2.
 
     Attributes
@@ -118,27 +125,16 @@ class FinetuneConfig:
     mode
         ``zero_shot`` trains nothing, ``linear_probe`` the output projection, ``lora`` low-rank
         adapters, ``full`` every weight.
-    tensorboard
-        Also write TensorBoard event files.
     """
 
     base_model: str = "models:/ohlcv/latest"
     mode: str = "lora"
     lora_rank: int = 8
     lora_alpha: float = 16.0
-    context: int = 336
-    horizon: int = 48
-    seed: int = 0
     register_as: str = "ohlcv-finetuned"
-    resume: str = ""
-    tensorboard: bool = False
-    data: SourceConfig = field(default_factory=SourceConfig)
-    model: Any = None
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        check_common(self.context, self.horizon, self.seed, self.register_as)
+        super().__post_init__()
         one_of("mode", self.mode, FINETUNE_MODES)
         if self.base_model == "scratch" and self.mode != "full":
             raise ConfigError(
@@ -149,7 +145,6 @@ class FinetuneConfig:
             raise ConfigError(
                 f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0"
             )
-        object.__setattr__(self, "model", model_config(self.model))
 
 
 @dataclass(frozen=True, kw_only=True)
