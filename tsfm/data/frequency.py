@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.offsets import BaseOffset
 
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, DataError
 
 
 @lru_cache(maxsize=256)
@@ -106,3 +106,24 @@ class Dates:
             index = pd.date_range(pd.Timestamp(start), periods=stop + stop // 4, freq=self._offset)
             table = self._tables[start] = index.to_numpy(dtype="M8[ns]")
         return table[first:stop]
+
+
+def naive_timestamps(stamps: pd.Series, where: str) -> np.ndarray:
+    """A column's dates as ``datetime64[ns] [row]``.
+
+    Raises
+    ------
+    DataError
+        When they are no dates, or carry a time zone.
+    """
+    try:
+        dates = pd.to_datetime(stamps)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"timestamps are not dates: {error}", where=where) from error
+    if getattr(dates.dtype, "tz", None) is not None:
+        raise DataError(
+            "timestamps carry a time zone",
+            where=where,
+            remedy="convert to UTC or to the exchange's local time and drop the zone",
+        )
+    return dates.to_numpy("datetime64[ns]")

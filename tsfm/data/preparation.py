@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from tsfm.data.frequency import naive_timestamps
 from tsfm.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class ColumnPreparation(Preparation):
                 where=name,
                 remedy=f"give item_id, timestamp, {', '.join(self.variates)}",
             )
-        stamps = _naive_timestamps(frame["timestamp"], name)
+        stamps = naive_timestamps(frame["timestamp"], name)
         series = []
         for item, indices in frame.groupby("item_id", sort=False).indices.items():
             rows = np.asarray(indices)
@@ -172,20 +173,6 @@ class ColumnPreparation(Preparation):
             "freq": self.freq,
             "seasonality": self.seasonality,
         }
-
-
-def _naive_timestamps(stamps: pd.Series, where: str) -> np.ndarray:
-    try:
-        dates = pd.to_datetime(stamps)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"timestamps are not dates: {error}", where=where) from error
-    if getattr(dates.dtype, "tz", None) is not None:
-        raise DataError(
-            "timestamps carry a time zone",
-            where=where,
-            remedy="convert to UTC or to local time and drop the zone",
-        )
-    return dates.to_numpy("datetime64[ns]")
 
 
 def _expect_increasing(stamps: np.ndarray, rows: np.ndarray, where: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tsfm.data.frequency import naive_timestamps
 from tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,27 +100,13 @@ def _typed(frame: pd.DataFrame, where: str) -> pd.DataFrame:
             remedy="fill it in or drop the row",
         )
     bars["item_id"] = bars["item_id"].astype(str)
-    bars["timestamp"] = _naive(bars["timestamp"], where)
+    bars["timestamp"] = naive_timestamps(bars["timestamp"], where)
     for name in (*PRICES, "volume"):
         try:
             bars[name] = bars[name].astype(float)
         except (TypeError, ValueError) as error:
             raise DataError(f"column {name} does not hold numbers: {error}", where=where) from error
     return bars
-
-
-def _naive(stamps: pd.Series, where: str) -> pd.Series:
-    try:
-        dates = pd.to_datetime(stamps)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"timestamps are not dates: {error}", where=where) from error
-    if getattr(dates.dtype, "tz", None) is not None:
-        raise DataError(
-            "timestamps carry a time zone",
-            where=where,
-            remedy="convert to UTC or to the exchange's local time and drop the zone",
-        )
-    return dates.astype("datetime64[ns]")
 
 
 def _increasing(bars: pd.DataFrame) -> pd.Series:
