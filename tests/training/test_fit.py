@@ -6,9 +6,11 @@ import itertools
 import json
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 from tsfm.data.windows import WindowSpec
 from tsfm.errors import CheckpointError, ConfigError
@@ -252,6 +254,62 @@ def test_one_bad_step_leaves_the_weights_as_they_were(panel, tmp_path):
     result = fit(model, panel, output_dir=tmp_path, config=TrainerConfig(**CONFIG))
     assert result.skipped_steps == 1
     assert torch.isfinite(weights(model)).all()
+
+
+@pytest.fixture
+def half_precision(monkeypatch):
+    """Makes every trainer compute in fp16, which Lightning offers on GPUs only."""
+
+    def begin(loss_scale: float) -> None:
+        scaler = torch.amp.GradScaler("cpu", init_scale=loss_scale)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        whole = lightning.Trainer
+
+        def trainer(**arguments):
+            return whole(**arguments | {"precision": None, "plugins": [plugin]})
+
+        monkeypatch.setattr(lightning, "Trainer", trainer)
+
+    return begin
+
+
+def test_overflows_that_the_gradient_scaler_mends_do_not_end_the_run(
+    panel, tmp_path, half_precision
+):
+    half_precision(2.0**40)
+    config = TrainerConfig(**CONFIG | {"max_bad_steps": 3, "max_steps": 60})
+    model = LinearModel()
+    before = weights(model)
+    result = fit(model, panel, output_dir=tmp_path, config=config)
+    assert 10 < result.skipped_steps < 50
+    assert torch.isfinite(weights(model)).all()
+    assert not torch.equal(weights(model), before)
+
+
+def test_overflow_at_every_loss_scale_ends_the_run(panel, tmp_path, half_precision):
+    half_precision(2.0**4)
+    model = LinearModel()
+    model.linear.weight.register_hook(lambda gradient: gradient * float("inf"))
+    config = TrainerConfig(**CONFIG | {"max_bad_steps": 3})
+    with pytest.raises(DivergedError, match="3 steps in a row"):
+        fit(model, panel, output_dir=tmp_path, config=config)
+    assert model.calls == 4 + 3
+    assert torch.isfinite(weights(model)).all()
+
+
+def test_bad_steps_in_a_row_are_counted_on_after_resuming(panel, tmp_path):
+    settings = CONFIG | {"max_bad_steps": 5}
+    fit(
+        LinearModel(poison_from=4), panel, output_dir=tmp_path,
+        config=TrainerConfig(**settings | {"max_steps": 7}),
+    )  # fmt: skip
+    model = LinearModel(poison_from=0)
+    with pytest.raises(DivergedError, match="5 steps in a row"):
+        fit(
+            model, panel, output_dir=tmp_path, resume_from=tmp_path,
+            config=TrainerConfig(**settings | {"max_steps": 20}),
+        )  # fmt: skip
+    assert model.calls == 2
 
 
 def test_early_stopping(panel, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import lightning as L
@@ -22,7 +23,8 @@ class TrainingModule(L.LightningModule):
     """Sums gradients over micro-batches and devices and divides once by the number of loss terms.
 
     The step is therefore that of one process that sees all the micro-batches at once, however they
-    are packed, accumulated or distributed. A step whose gradient is not finite is skipped.
+    are packed, accumulated or distributed. A step whose gradient is not finite is skipped, and ends the run after
+    ``max_bad_steps`` in a row; those by which fp16's loss scale finds its level do not count.
     Dropout is seeded by the micro-batch, so that a resumed run draws what the whole one would have.
 
     Parameters
@@ -66,11 +68,12 @@ class TrainingModule(L.LightningModule):
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
         self.gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
-        if self.gradient_norm == self.gradient_norm and self.gradient_norm != float("inf"):
+        if math.isfinite(self.gradient_norm):
             self.bad_in_a_row = 0
             return
         self.skipped_steps += 1
-        self.bad_in_a_row += 1
+        if not self._mended_by_the_scaler(gradients):
+            self.bad_in_a_row += 1
         for parameter in self.model.parameters():
             parameter.grad = None
         if self.bad_in_a_row >= self.config.max_bad_steps:
@@ -80,6 +83,19 @@ class TrainingModule(L.LightningModule):
                 remedy="lower the learning rate, use precision=32-true, or look for absurd values "
                 "in the data; the last checkpoint is from before",
             )
+
+    def _mended_by_the_scaler(self, gradients: list[torch.Tensor]) -> bool:
+        """Whether only the gradients overflowed half precision, at a loss scale yet to be lowered.
+
+        The scaler halves its scale after each such step; from 1 on, it is no longer to blame.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return (
+            scaler is not None
+            and scaler.get_scale() > 1
+            and math.isfinite(self.step_loss)
+            and not all(bool(gradient.isfinite().all()) for gradient in gradients)
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         total, count = self._loss(batch)
@@ -114,7 +130,11 @@ class TrainingModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["tsfm"] = {"skipped_steps": self.skipped_steps}
+        checkpoint["tsfm"] = {
+            "skipped_steps": self.skipped_steps,
+            "bad_in_a_row": self.bad_in_a_row,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.skipped_steps = checkpoint["tsfm"]["skipped_steps"]
+        self.bad_in_a_row = checkpoint["tsfm"].get("bad_in_a_row", 0)
