@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsfm.data.ohlcv.sample import INDICES, STOCKS, sample_bars, sample_panel
+from tsfm.data.ohlcv.sample import INDICES, LONG_STOCK, STOCKS, sample_bars, sample_panel
 
-SPLITS = [("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")]
+SPLITS = [("AAPL", "2000-06-21"), ("AAPL", "2005-02-28")]
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,10 @@ def bars() -> pd.DataFrame:
 
 def test_items_and_spans(bars: pd.DataFrame) -> None:
     spans = bars.groupby("item_id")["timestamp"].agg(["min", "max", "size"])
-    assert set(spans.index) == {*STOCKS, *INDICES}
-    assert spans["size"].sum() == 22_216
+    assert set(spans.index) == {*STOCKS, LONG_STOCK, *INDICES}
+    assert spans["size"].sum() == 26_929
     assert spans.loc["SP500", "max"] == pd.Timestamp("2018-12-31")
+    assert spans.loc["MSFT", "min"] == pd.Timestamp("1986-03-13")
     assert spans.loc["AAPL", "min"] == pd.Timestamp("2000-03-01")
 
 
@@ -53,6 +54,18 @@ def test_returns_are_those_of_the_adjusted_close(bars: pd.DataFrame) -> None:
         )
 
 
+def test_the_long_stock_agrees_with_another_source(bars: pd.DataFrame) -> None:
+    from bokeh_sampledata import stocks
+
+    other = stocks.data.query("ticker == @LONG_STOCK").set_index("date")
+    ours = bars[bars.item_id == LONG_STOCK].set_index("timestamp").loc[other.index]
+    returns = np.log(ours["close"]).diff() - np.log(other["adj_close"]).diff()
+    ranges = np.log(ours["high"] / ours["low"]) - np.log(other["high"] / other["low"])
+    assert returns.abs().quantile(0.98) < 2e-3
+    assert ranges.abs().quantile(0.98) < 2e-3
+    assert abs(returns["2003-02-18"]) < 2e-3, "a split"
+
+
 def test_the_panel_records_where_it_comes_from() -> None:
     panel = sample_panel()
     assert len(panel) == 7
@@ -62,6 +75,7 @@ def test_the_panel_records_where_it_comes_from() -> None:
     assert named == set(panel.item_ids)
     assert all(source["licence"] for source in panel.info.provenance["sources"])
     assert np.isfinite(panel.series(0).target[:, 1:]).all()
+    assert panel.info.provenance["sources"][1]["licence"] == "CC0"
 
 
 def test_making_the_sample_imports_nothing_heavy() -> None:
