@@ -67,7 +67,9 @@ def test_a_missing_row_only_moves_the_belief_along_the_chain() -> None:
     density = np.array([[0.0, -3.0], [99.0, 0.0], [-1.0, 0.0]])
     observed = np.array([True, False, True])
 
-    filtered = forward_filter(density, observed, np.zeros(3, bool), np.array([0.5, 0.5]), transition)
+    filtered = forward_filter(
+        density, observed, np.zeros(3, bool), np.array([0.5, 0.5]), transition
+    )
 
     belief = np.exp(density[0]) / np.exp(density[0]).sum()
     np.testing.assert_allclose(filtered[0], belief)
@@ -110,9 +112,7 @@ def test_pooled_series_are_filtered_each_on_its_own() -> None:
     frame = several()
     regimes = Regimes.fit(frame, RegimesConfig(states=2, window=100))
     together = regimes.apply(frame)
-    alone = pl.concat(
-        regimes.apply(frame.filter(symbol=name)) for name in ("A", "B", "C")
-    )
+    alone = pl.concat(regimes.apply(frame.filter(symbol=name)) for name in ("A", "B", "C"))
     assert together.equals(alone)
     assert together.columns == ["symbol", "ts", "regime_0", "regime_1"]
 

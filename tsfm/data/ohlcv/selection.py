@@ -197,7 +197,7 @@ def _sample(
             len(table), config.max_rows, replace=False
         )
         table = table[np.sort(drawn)]
-    if len(table) < 100 or table["_target"].std() in (None, 0.0):
+    if len(table) < 100 or table["_target"].n_unique() < 2:
         raise DataError(
             f"{len(table)} rows with a varying {config.target} of {config.horizon} bars ahead are "
             "too few to select features by",
