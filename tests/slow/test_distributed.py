@@ -1,8 +1,9 @@
-"""Training by two processes: the weights of one, and one run with one registered version."""
+"""Training by two processes, here or on two nodes: one run, one version, the weights of one."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,15 @@ OVERRIDES = (
 
 def pretrain(home: Path, *words: str) -> None:
     home.mkdir()
-    hidden = ("MLFLOW_", "LOCAL_RANK", "TSFM_", "MASTER_", "WORLD_SIZE")
+    process = started(home, [sys.executable], *words)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+
+
+def started(home: Path, launcher: list[str], *words: str) -> subprocess.Popen[str]:
+    hidden = (
+        "MLFLOW_", "LOCAL_RANK", "TSFM_", "MASTER_", "WORLD_SIZE", "RANK", "TORCHELASTIC", "SLURM_",
+    )  # fmt: skip
     environment = {key: os.environ[key] for key in os.environ if not key.startswith(hidden)}
     environment |= {
         "PYTHONPATH": str(ROOT),
@@ -35,14 +44,34 @@ def pretrain(home: Path, *words: str) -> None:
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.pretrain", *WORDS, *words],
+    return subprocess.Popen(
+        [*launcher, "-m", "experiments.pretrain", *WORDS, *words],
         cwd=home,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+
+
+def pretrain_on_two_nodes(home: Path, *words: str) -> None:
+    """By torchrun on each, as if this machine were both: one process a node, of local rank 0."""
+    home.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    nodes = [
+        started(
+            home,
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={node}",
+                "--nproc_per_node=1", "--master_addr=127.0.0.1", f"--master_port={port}",
+            ],
+            *words,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    told = [node.communicate()[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], told
 
 
 def trained(home: Path) -> tuple[list, list, dict[str, torch.Tensor]]:
@@ -56,12 +85,19 @@ def trained(home: Path) -> tuple[list, list, dict[str, torch.Tensor]]:
     return client.search_runs(experiments), client.search_model_versions(), state
 
 
-def test_two_processes_train_one_run_as_one_process_would(tmp_path):
-    alone = f"{OVERRIDES} trainer.accumulate=2 trainer.validation_batches=2"
-    together = f"{OVERRIDES} trainer.devices=2 trainer.validation_batches=1"
-    pretrain(tmp_path / "alone", f"overrides={alone}")
-    pretrain(tmp_path / "together", f"overrides={together}")
-    _, _, expected = trained(tmp_path / "alone")
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> dict[str, torch.Tensor]:
+    """The weights that one process comes to."""
+    home = tmp_path_factory.mktemp("one") / "alone"
+    pretrain(home, f"overrides={OVERRIDES} trainer.accumulate=2 trainer.validation_batches=2")
+    return trained(home)[2]
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_two_processes_train_one_run_as_one_process_would(tmp_path, expected, nodes):
+    launch = pretrain if nodes == 1 else pretrain_on_two_nodes
+    shape = f"trainer.devices={2 // nodes} trainer.num_nodes={nodes}"
+    launch(tmp_path / "together", f"overrides={OVERRIDES} {shape} trainer.validation_batches=1")
     runs, versions, weights = trained(tmp_path / "together")
     assert [run.info.status for run in runs] == ["FINISHED"]
     assert [version.run_id for version in versions] == [runs[0].info.run_id]

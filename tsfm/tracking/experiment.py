@@ -23,13 +23,20 @@ RUN_OF_GROUP = "TSFM_RUN_ID"
 
 
 class SilentRun(NullLogger):
-    """The run as the other processes of distributed training know it: its id, nothing to report.
+    """The run as the other processes of distributed training know it: nothing to report.
 
-    Lightning starts them with the first one's command, so each comes through the whole experiment.
+    Lightning, torchrun or SLURM starts them with the first one's command, so each comes through the
+    whole experiment.
+
+    Parameters
+    ----------
+    directory
+        The run's, or a passing one where its id is not known: only the first process writes
+        checkpoints.
     """
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
     def log_panel(self, panel: Panel, role: str) -> None: ...
 
@@ -58,18 +65,15 @@ def open_experiment(
     CheckpointError
         When the run to resume left no checkpoints on this machine, or none can be written.
     """
-    group = os.environ.get(RUN_OF_GROUP)
-    if group and os.environ.get("LOCAL_RANK", "0") != "0":
-        yield SilentRun(group)
+    if not _is_first_process():
+        _expect_resumable(resume)
+        run_id = os.environ.get(RUN_OF_GROUP) or resume
+        with tempfile.TemporaryDirectory() as passing:
+            yield SilentRun(OUTPUTS / run_id if run_id else Path(passing))
         return
     uri = store.connect()
     _expect_writable(OUTPUTS)
-    if resume and not (OUTPUTS / resume).is_dir():
-        raise CheckpointError(
-            f"run {resume} left no checkpoints here",
-            where=str((OUTPUTS / resume).resolve()),
-            remedy="resume it in the directory and on the machine where it ran",
-        )
+    _expect_resumable(resume)
     reap(uri)
     with MlflowRun.start(name, entry_point=entry_point, resume=resume or None, uri=uri) as record:
         if not resume:
@@ -81,6 +85,27 @@ def open_experiment(
             yield record
         finally:
             del os.environ[RUN_OF_GROUP]
+
+
+def _is_first_process() -> bool:
+    """Whether this process is the first of all nodes.
+
+    Under torchrun ``RANK`` counts them all. Otherwise nodes and processes are counted by those who
+    started them: Lightning, SLURM, or whoever set ``NODE_RANK`` on each node.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return os.environ.get("RANK", "0") == "0"
+    ranks = ("RANK", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def _expect_resumable(run_id: str) -> None:
+    if run_id and not (OUTPUTS / run_id).is_dir():
+        raise CheckpointError(
+            f"run {run_id} left no checkpoints here",
+            where=str((OUTPUTS / run_id).resolve()),
+            remedy="resume it in the directory where it ran; every machine that trains must see it",
+        )
 
 
 def _expect_writable(directory: Path) -> None:
@@ -98,7 +123,7 @@ def _expect_writable(directory: Path) -> None:
 
 def output_directory(record: MlflowRun | SilentRun) -> Path:
     """Where a run keeps its checkpoints: ``outputs/<run id>``."""
-    return OUTPUTS / record.run_id
+    return record.directory if isinstance(record, SilentRun) else OUTPUTS / record.run_id
 
 
 def stored_file(run_id: str, path: str) -> Path:

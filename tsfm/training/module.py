@@ -23,9 +23,10 @@ class TrainingModule(L.LightningModule):
     """Sums gradients over micro-batches and devices and divides once by the number of loss terms.
 
     The step is therefore that of one process that sees all the micro-batches at once, however they
-    are packed, accumulated or distributed. A step whose gradient is not finite is skipped, and ends the run after
-    ``max_bad_steps`` in a row; those by which fp16's loss scale finds its level do not count.
-    Dropout is seeded by the micro-batch, so that a resumed run draws what the whole one would have.
+    are packed, accumulated or distributed. A step whose gradient is not finite is skipped, and ends
+    the run after ``max_bad_steps`` in a row; those by which the loss scale of fp16 finds its level
+    do not count. Dropout is seeded by the micro-batch, so that a resumed run draws what the whole
+    one would have.
 
     Parameters
     ----------
