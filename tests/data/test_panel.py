@@ -283,3 +283,28 @@ def test_importing_the_panel_is_light():
         cwd=Path(__file__).parents[2],
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_variates_not_asked_for_may_become_past_covariates(make_panel, tmp_path):
+    made = make_panel(3, 120, ("a", "b", "c", "d"), past_covariates=("p",), known_covariates=("k",))
+    view = made.variates(("c", "a"), others_as_past=True).slice(10, 100)
+    assert view.info.variates == ("c", "a")
+    assert view.info.past_covariates == ("b", "d", "p")
+    whole = made.series(1)
+    expected = np.concatenate([whole.target[[1, 3]], whole.past_covariates])
+    np.testing.assert_array_equal(view.series(1).target, whole.target[[2, 0], 10:100])
+    np.testing.assert_array_equal(view.series(1).past_covariates, expected[:, 10:100])
+    window = view.window(1, 5, 20, future=3)
+    assert window.past_covariate_names == view.info.past_covariates
+    np.testing.assert_array_equal(window.past_covariates, expected[:, 15:35])
+    np.testing.assert_array_equal(window.known_covariates, whole.known_covariates[:, 15:38])
+    narrower = view.variates(("a",), others_as_past=True)
+    assert narrower.info.past_covariates == ("c", "b", "d", "p")
+    np.testing.assert_array_equal(
+        narrower.series(0).past_covariates[0], made.series(0).target[2, 10:100]
+    )
+    np.testing.assert_array_equal(
+        view.variates(("a",)).series(0).past_covariates, view.series(0).past_covariates
+    )
+    copied = Panel.write(tmp_path / "copy", view, view.info)
+    assert copied.fingerprint == view.fingerprint

@@ -32,8 +32,22 @@ def test_columns_become_variates_as_they_are(frame: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(preparation.restore(forecast), forecast)
 
 
+def test_columns_may_be_covariates(frame: pd.DataFrame) -> None:
+    preparation = ColumnPreparation(variates=["heat"], past_covariates=["load"])
+    one = preparation.panel(frame).series(1)
+    np.testing.assert_array_equal(one.target, [[1, 3, 5, 7, 9]])
+    np.testing.assert_array_equal(one.past_covariates, [[np.nan] * 5])
+    assert one.known_covariates is None
+    with pytest.raises(DataError, match="columns load are missing"):
+        preparation.panel(frame.drop(columns="load"))
+    with pytest.raises(ConfigError, match="named twice"):
+        ColumnPreparation(variates=["heat"], known_covariates=["heat"])
+
+
 def test_state_survives_json(tmp_path) -> None:
-    preparation = ColumnPreparation(variates=["heat"], freq="5min", seasonality=288)
+    preparation = ColumnPreparation(
+        variates=["heat"], known_covariates=["load"], freq="5min", seasonality=288
+    )
     preparation.save(tmp_path)
     loaded = load_preparation(tmp_path)
     assert isinstance(loaded, ColumnPreparation)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tsfm.data.ohlcv.simulator import MarketConfig, simulate_panel
+from tsfm.data.sources import SourceConfig
 from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import backtest
+from tsfm.evaluation.config import EvaluationConfig
+from tsfm.evaluation.holdout import hold_out
 from tsfm.evaluation.judge import expect_able, judge
 from tsfm.evaluation.metrics import score
 from tsfm.evaluation.tasks import Task
@@ -106,3 +110,25 @@ def test_baselines_look_back_as_far_as_the_model(make_panel):
     whole = backtest(AutoETS(max_history=600), task, panel)
     np.testing.assert_array_equal(found.mean, whole.mean)
     assert np.abs(found.quantiles - backtest(AutoETS(), task, panel).quantiles).max() > 0
+
+
+def test_one_target_alone_is_judged_as_among_all():
+    """GARCH needs the returns for the range, which are a past covariate then."""
+    whole = simulate_panel(MarketConfig(n_assets=4, n_bars=900))
+    alone = whole.variates(("log_range",), others_as_past=True)
+    few = EvaluationConfig(windows_per_item=2, items_per_task=2, baseline_context=300)
+    found = []
+    for panel in (whole, alone):
+        division = hold_out(
+            panel, SourceConfig(name="simulated"), context=100, horizon=6, evaluation=few
+        )
+        verdict = judge(SeasonalNaive(), ("garch", "random_walk"), division.tasks)
+        rows = verdict.scores[verdict.scores["variate"] == "log_range"]
+        found.append(rows.drop(columns="seconds", errors="ignore").reset_index(drop=True))
+    assert set(verdict.scores["variate"]) == {"log_range"}
+    columns = ["model", "task", "item_id", "origin", "metric"]
+    both = [rows.sort_values(columns).reset_index(drop=True) for rows in found]
+    assert (both[0]["model"] == "garch").any()
+    assert both[1].query("model == 'garch' and metric == 'crps'")["value"].notna().all()
+    for name in (*columns, "value"):
+        np.testing.assert_array_equal(both[1][name].to_numpy(), both[0][name].to_numpy())

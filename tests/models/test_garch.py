@@ -29,6 +29,27 @@ def _context(past: np.ndarray, names: tuple[str, ...] = NAMES) -> Context:
     return Context(past=past[None], variate_names=names)
 
 
+def test_returns_may_be_a_past_covariate() -> None:
+    past = _simulated(300)
+    past[50, 1] = np.nan
+    whole = Garch(max_history=200).predict(_context(past), 5, LEVELS)
+    alone = Context(
+        past=past[None, :, 2:],
+        variate_names=("log_range",),
+        past_covariates=past[None, :, :2].astype(np.float32),
+        past_covariate_names=("log_close", "log_return"),
+    )
+    forecast = Garch(max_history=200).predict(alone, 5, LEVELS)
+    assert forecast.mean.shape == (1, 5, 1)
+    np.testing.assert_array_equal(forecast.quantiles[..., 0, :], whole.quantiles[..., 2, :])
+    np.testing.assert_array_equal(forecast.mean[..., 0], whole.mean[..., 2])
+
+
+def test_without_returns_anywhere_nothing_is_covered() -> None:
+    context = Context(past=_simulated(300)[None, :, 2:], variate_names=("log_range",))
+    assert np.isnan(Garch().predict(context, 5, LEVELS).mean).all()
+
+
 def test_volatility_and_quantiles_equal_arch() -> None:
     from arch.univariate import GARCH, StudentsT, ZeroMean
 

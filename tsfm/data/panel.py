@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt64
 
 from tsfm.data import arrow, frequency, gluonts
 from tsfm.data.blocks import BLOCK, hash_blocks
-from tsfm.data.cropping import as_slice, reach
+from tsfm.data.cropping import as_slice, past_of, reach, taken
 from tsfm.data.series import PanelInfo, Series
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
@@ -39,10 +39,12 @@ class Panel:
         items: np.ndarray | None = None,
         bounds: tuple[np.ndarray, np.ndarray] | None = None,
         rows: slice | np.ndarray = slice(None),
+        seen: slice | np.ndarray | None = None,
         fingerprint: str | None = None,
     ) -> None:
         self.info = info or store.info
-        self._store, self._items, self._bounds, self._rows = store, items, bounds, rows
+        self._store, self._items, self._bounds = store, items, bounds
+        self._rows, self._seen = rows, seen
         self._dates = frequency.Dates(self.info.freq)
         self._known_fingerprint = fingerprint
 
@@ -175,14 +177,13 @@ class Panel:
             start = pd.Timestamp(timestamps[0]) if end > begin else None
         elif record.start is not None:
             start = pd.Timestamp(self._dates.bars(record.start, begin, begin + 1)[0])
-        past, known = record.past_covariates, record.known_covariates
         return Series(
             item_id=record.item_id,
             target=record.target[self._rows, begin:end],
             start=start,
             timestamps=timestamps,
-            past_covariates=None if past is None else past[:, begin:end],
-            known_covariates=None if known is None else known[:, begin:end],
+            past_covariates=past_of(record, self._seen, begin, end),
+            known_covariates=taken(record.known_covariates, np.s_[:, begin:end]),
             static=record.static,
             offset=record.offset + begin,
         )
@@ -207,14 +208,12 @@ class Panel:
             When the window reaches outside the series.
         """
         record, begin, end = self._locate(item)
-        first = begin + start
-        stop = first + length
+        first, stop = begin + start, begin + start + length
         if start < 0 or length < 1 or stop > end or future < 0:
             raise DataError(
                 f"bars {start} to {start + length} (and {future} on) are not a window",
                 where=f"panel {self.info.name}, item {record.item_id!r} with {end - begin} bars",
             )
-        past, known = record.past_covariates, record.known_covariates
         info = self.info
         return Window(
             item_id=record.item_id,
@@ -225,9 +224,10 @@ class Panel:
             seasonality=info.seasonality,
             timestamps=self._calendar(record, first, stop),
             future_timestamps=self._future(record, stop, future, end) if future else None,
-            past_covariates=None if past is None else past[:, first:stop],
-            known_covariates=None if known is None else reach(known, first, stop + future, end),
+            past_covariates=past_of(record, self._seen, first, stop),
+            known_covariates=reach(record.known_covariates, first, stop + future, end),
             static=record.static,
+            past_covariate_names=info.past_covariates,
         )
 
     def timestamps(self, item: int) -> np.ndarray | None:
@@ -305,8 +305,10 @@ class Panel:
             )
         return self._view(kept, (self._starts + first, self._starts + last))
 
-    def variates(self, names: Sequence[str]) -> Panel:
+    def variates(self, names: Sequence[str], *, others_as_past: bool = False) -> Panel:
         """A view of some target variates, in the order given.
+
+        With ``others_as_past`` the others become past covariates, before the panel's own.
 
         Raises
         ------
@@ -320,13 +322,16 @@ class Panel:
                 where=f"panel {self.info.name}",
                 remedy=f"choose from {', '.join(held)}, each once",
             )
-        all_rows = np.arange(len(self._store.info.variates))[self._rows]
-        return Panel(
-            self._store,
-            info=replace(self.info, variates=tuple(names)),
-            items=self._items,
-            bounds=self._bounds,
-            rows=as_slice(all_rows[[held.index(name) for name in names]]),
+        all_rows = np.arange(len(self._store.info.variates))
+        seen = [] if self._seen is None else all_rows[self._seen].tolist()
+        others = [name for name in held if name not in names] if others_as_past else []
+        rows = dict(zip(held, all_rows[self._rows].tolist(), strict=True))
+        seen = [rows[name] for name in others] + seen
+        past = (*others, *self.info.past_covariates)
+        return self._like(
+            info=replace(self.info, variates=tuple(names), past_covariates=past),
+            rows=as_slice(np.array([rows[name] for name in names])),
+            seen=as_slice(np.array(seen)) if seen else None,
         )
 
     def gluonts(self) -> Iterator[dict[str, Any]]:
@@ -379,13 +384,12 @@ class Panel:
 
     def _view(self, kept: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Panel:
         starts, stops = bounds or (self._starts, self._stops)
-        return Panel(
-            self._store,
-            info=self.info,
-            items=kept if self._items is None else self._items[kept],
-            bounds=(starts[kept], stops[kept]),
-            rows=self._rows,
-        )
+        items = kept if self._items is None else self._items[kept]
+        return self._like(items=items, bounds=(starts[kept], stops[kept]))
+
+    def _like(self, **changed: Any) -> Panel:
+        held = {name: getattr(self, f"_{name}") for name in ("items", "bounds", "rows", "seen")}
+        return Panel(self._store, **({"info": self.info} | held | changed))
 
     def _unknown(self, item_ids: list[str]) -> DataError:
         some = ", ".join(self.item_ids[:10]) + (" …" if len(self) > 10 else "")

@@ -16,7 +16,7 @@ from tsfm.data.frequency import naive_timestamps
 from tsfm.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tsfm.data.panel import Panel
+    from tsfm.data.panel import Panel, PanelInfo
 
 FILE_NAME = "preparation.json"
 
@@ -83,12 +83,14 @@ def load_preparation(directory: str | Path) -> Preparation:
 
 
 class ColumnPreparation(Preparation):
-    """Value columns to variates as they are, and back.
+    """Value columns to variates and covariates as they are, and back.
 
     Parameters
     ----------
     variates
-        The value columns.
+        The columns to forecast.
+    past_covariates, known_covariates
+        Further columns that forecasters see.
     freq
         A pandas alias; without it the panel keeps the frame's own timestamps only.
     seasonality
@@ -103,19 +105,43 @@ class ColumnPreparation(Preparation):
     name: ClassVar[str] = "columns"
 
     def __init__(
-        self, *, variates: Sequence[str], freq: str | None = None, seasonality: int = 1
+        self,
+        *,
+        variates: Sequence[str],
+        past_covariates: Sequence[str] = (),
+        known_covariates: Sequence[str] = (),
+        freq: str | None = None,
+        seasonality: int = 1,
     ) -> None:
-        from tsfm.data.panel import PanelInfo
-
         self.variates, self.freq, self.seasonality = tuple(variates), freq, seasonality
-        reserved = {"item_id", "timestamp"} & set(self.variates)
+        self.past_covariates = tuple(past_covariates)
+        self.known_covariates = tuple(known_covariates)
+        reserved = {"item_id", "timestamp"} & set(self.columns)
         if reserved:
             raise ConfigError(
                 f"{', '.join(sorted(reserved))} cannot be forecast",
                 where="variates",
                 remedy="name value columns",
             )
-        PanelInfo(name="columns", variates=self.variates, freq=freq, seasonality=seasonality)
+        self.info("columns")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All value columns."""
+        return (*self.variates, *self.past_covariates, *self.known_covariates)
+
+    def info(self, name: str) -> PanelInfo:
+        """What a panel of such columns shares."""
+        from tsfm.data.panel import PanelInfo
+
+        return PanelInfo(
+            name=name,
+            variates=self.variates,
+            past_covariates=self.past_covariates,
+            known_covariates=self.known_covariates,
+            freq=self.freq,
+            seasonality=self.seasonality,
+        )
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Check the frame; there is nothing to learn.
@@ -137,14 +163,14 @@ class ColumnPreparation(Preparation):
             When a column is missing, a value is not a number, or an item's timestamps are
             unsorted, repeated or carry a time zone.
         """
-        from tsfm.data.panel import Panel, PanelInfo, Series
+        from tsfm.data.panel import Panel, Series
 
-        missing = [c for c in ("item_id", "timestamp", *self.variates) if c not in frame.columns]
+        missing = [c for c in ("item_id", "timestamp", *self.columns) if c not in frame.columns]
         if missing or frame.empty:
             raise DataError(
                 f"columns {', '.join(missing)} are missing" if missing else "there are no rows",
                 where=name,
-                remedy=f"give item_id, timestamp, {', '.join(self.variates)}",
+                remedy=f"give item_id, timestamp, {', '.join(self.columns)}",
             )
         stamps = naive_timestamps(frame["timestamp"], name)
         series = []
@@ -152,16 +178,24 @@ class ColumnPreparation(Preparation):
             rows = np.asarray(indices)
             _expect_increasing(stamps, rows, f"{name}, item {item!r}")
             try:
-                values = frame[list(self.variates)].iloc[rows].to_numpy(np.float32).T
+                target, past, known = (
+                    frame[list(names)].iloc[rows].to_numpy(np.float32).T
+                    for names in (self.variates, self.past_covariates, self.known_covariates)
+                )
             except (TypeError, ValueError) as error:
                 raise DataError(
                     f"a value is not a number: {error}", where=f"{name}, item {item!r}"
                 ) from error
-            series.append(Series(item_id=str(item), target=values, timestamps=stamps[rows]))
-        info = PanelInfo(
-            name=name, variates=self.variates, freq=self.freq, seasonality=self.seasonality
-        )
-        return Panel.from_series(series, info)
+            series.append(
+                Series(
+                    item_id=str(item),
+                    target=target,
+                    timestamps=stamps[rows],
+                    past_covariates=past if len(past) else None,
+                    known_covariates=known if len(known) else None,
+                )
+            )
+        return Panel.from_series(series, self.info(name))
 
     def restore(self, forecast: pd.DataFrame) -> pd.DataFrame:
         """The forecast as it is: its variates are in the user's units already."""
@@ -170,6 +204,8 @@ class ColumnPreparation(Preparation):
     def state(self) -> dict[str, Any]:
         return {
             "variates": list(self.variates),
+            "past_covariates": list(self.past_covariates),
+            "known_covariates": list(self.known_covariates),
             "freq": self.freq,
             "seasonality": self.seasonality,
         }

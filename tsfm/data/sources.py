@@ -27,7 +27,7 @@ class SourceConfig:
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
         ``mixed``: both; ``path``: a panel, or a CSV / Parquet file of bars.
     variates
-        Some of the panel's, in this order; empty: all.
+        Those forecast, in this order; the panel's others become past covariates. Empty: all.
     simulated_assets, simulated_bars
         Size of the simulated market, bars per asset.
     simulated_weight
@@ -100,11 +100,11 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
     """
     if config.name == "path":
         return _read(Path(config.path).expanduser(), config.variates, example_bars)
-    from tsfm.data.ohlcv.preparation import VARIATES, BarPreparation
+    from tsfm.data.ohlcv.preparation import BarPreparation
     from tsfm.data.ohlcv.sample import sample_bars, sample_panel
     from tsfm.data.ohlcv.simulator import MarketConfig, simulate_bars, simulate_panel
 
-    preparation = BarPreparation(variates=config.variates or VARIATES)
+    preparation = BarPreparation(targets=config.variates)
     panels: list[Panel] = []
     if config.name in ("simulated", "mixed"):
         market = MarketConfig(
@@ -129,23 +129,27 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
 def _read(path: Path, variates: tuple[str, ...], example_bars: int) -> Source:
     """A panel as it is; a CSV or Parquet file as bars."""
     from tsfm.data.ohlcv.bars import validate_bars
-    from tsfm.data.ohlcv.preparation import VARIATES, BarPreparation
+    from tsfm.data.ohlcv.preparation import BarPreparation
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import ColumnPreparation
     from tsfm.data.table import read_table
 
     preparation: Preparation
     if path.suffix.lower() in (".csv", ".parquet"):
-        preparation = BarPreparation(variates=variates or VARIATES)
+        preparation = BarPreparation(targets=variates)
         frame = validate_bars(read_table(path), where=str(path))
         panel = preparation.panel(frame, name=path.stem)
     else:
         panel = Panel.open(path)
         if variates:
-            panel = panel.variates(variates)
+            panel = panel.variates(variates, others_as_past=True)
         info = panel.info
         preparation = ColumnPreparation(
-            variates=info.variates, freq=info.freq, seasonality=info.seasonality
+            variates=info.variates,
+            past_covariates=info.past_covariates,
+            known_covariates=info.known_covariates,
+            freq=info.freq,
+            seasonality=info.seasonality,
         )
         frame = _frame_of(panel, example_bars)
     return Source(
@@ -162,11 +166,19 @@ def _latest(frame: pd.DataFrame, bars: int) -> pd.DataFrame:
 
 
 def _frame_of(panel: Panel, bars: int) -> pd.DataFrame:
-    """The latest bars of a panel's first item, a column for each variate."""
+    """The latest bars of a panel's first item, a column for each variate and covariate."""
     import pandas as pd
 
-    series = panel.series(0)
-    values = dict(zip(panel.info.variates, series.target[:, -bars:], strict=True))
+    series, info = panel.series(0), panel.info
+    values = {
+        name: row[-bars:]
+        for names, rows in (
+            (info.variates, series.target),
+            (info.past_covariates, series.past_covariates),
+            (info.known_covariates, series.known_covariates),
+        )
+        for name, row in zip(names, () if rows is None else rows, strict=True)
+    }
     stamps = panel.timestamps(0)
     if stamps is None:
         raise DataError("the series have no timestamps", where=f"panel {panel.info.name}")

@@ -33,6 +33,8 @@ class Window:
         ``datetime64[ns] [time]`` where the series has a calendar.
     future_timestamps
         ``datetime64[ns] [future]``.
+    past_covariate_names
+        Of the rows of ``past_covariates`` where they are known.
     """
 
     item_id: str
@@ -46,6 +48,7 @@ class Window:
     past_covariates: Float[np.ndarray, "covariate time"] | None = None
     known_covariates: Float[np.ndarray, "covariate time+future"] | None = None
     static: Mapping[str, float | str] = field(default_factory=dict)
+    past_covariate_names: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:

@@ -105,6 +105,7 @@ def hold_out(
             name=f"{panel.info.name}/{kind}",
             panel_fingerprint=view.fingerprint,
             targets=panel.info.variates,
+            known=panel.info.known_covariates,
             context=context,
             horizon=horizon,
             first_origin=first_origin,

@@ -1,8 +1,8 @@
 """The contracts between models and everything around them.
 
 A :class:`Forecaster` turns a :class:`Context` into a :class:`Forecast`; a :class:`Trainable` says
-what the one training loop needs of a model. Statistical baselines, foundation models and served
-models all honour the first, so evaluation, plots, serving and promotion are written once.
+what the one training loop needs of a model. Baselines, foundation models and served models honour
+the first, so evaluation, plots, serving and promotion are written once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from tsfm.data.cropping import taken
 from tsfm.data.windows import Window, WindowSpec
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.batching import as_batch, expect_shape, next_timestamps, right_aligned
@@ -61,6 +62,8 @@ class Context:
         Bars in one season (1: none).
     seed
         Drives every random draw that a forecaster makes for this context.
+    past_covariate_names
+        In their order, where they are known.
     """
 
     past: Float[np.ndarray, "batch time variate"]
@@ -76,6 +79,7 @@ class Context:
     item_ids: tuple[str, ...] = ()
     variate_names: tuple[str, ...] = ()
     seed: int = 0
+    past_covariate_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         past = np.asarray(self.past, dtype=np.float32)
@@ -124,8 +128,7 @@ class Context:
         """
         if not windows:
             raise DataError("no windows to forecast from", remedy="give at least one")
-        time = max(w.target.shape[1] for w in windows)
-        width = max(w.target.shape[0] for w in windows)
+        width, time = np.max([w.target.shape for w in windows], axis=0).tolist()
         past = np.full((len(windows), time, width), np.nan, np.float32)
         variates = np.zeros((len(windows), width), bool)
         stamps = np.full((len(windows), time), np.datetime64("NaT"), "datetime64[ns]")
@@ -137,9 +140,7 @@ class Context:
             if window.timestamps is not None:
                 stamps[row, time - length :] = window.timestamps
             if window.future_timestamps is not None:
-                dated = window.future_timestamps[:horizon]
-                future[row, : len(dated)] = dated
-        widest = max(windows, key=lambda w: w.target.shape[0])
+                future[row, : len(window.future_timestamps)] = window.future_timestamps[:horizon]
         return cls(
             past=past,
             variates=variates,
@@ -151,42 +152,38 @@ class Context:
             freq=windows[0].freq,
             seasonality=windows[0].seasonality,
             item_ids=tuple(w.item_id for w in windows),
-            variate_names=widest.variate_names,
+            variate_names=max((w.variate_names for w in windows), key=len),
             seed=seed,
+            past_covariate_names=max((w.past_covariate_names for w in windows), key=len),
         )
 
     def last(self, length: int) -> Context:
         """Keep the latest ``length`` bars."""
         if length >= self.length:
             return self
-        cut = self.length - length
-        known = self.known_covariates
+        late = np.s_[:, self.length - length :]
         return replace(
             self,
-            past=self.past[:, cut:],
-            observed=self.observed[:, cut:],
-            past_covariates=None if self.past_covariates is None else self.past_covariates[:, cut:],
-            known_covariates=None if known is None else known[:, cut:],
-            timestamps=None if self.timestamps is None else self.timestamps[:, cut:],
+            past=self.past[late],
+            observed=self.observed[late],
+            past_covariates=taken(self.past_covariates, late),
+            known_covariates=taken(self.known_covariates, late),
+            timestamps=taken(self.timestamps, late),
         )
 
     def rows(self, index: slice | Sequence[int]) -> Context:
         """A batch of some of the series."""
         chosen = np.arange(self.batch_size)[index if isinstance(index, slice) else list(index)]
-
-        def take(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[chosen]
-
         return replace(
             self,
             past=self.past[chosen],
             observed=self.observed[chosen],
             variates=self.variates[chosen],
-            past_covariates=take(self.past_covariates),
-            known_covariates=take(self.known_covariates),
+            past_covariates=taken(self.past_covariates, chosen),
+            known_covariates=taken(self.known_covariates, chosen),
             static=tuple(self.static[k] for k in chosen) if self.static else (),
-            timestamps=take(self.timestamps),
-            future_timestamps=take(self.future_timestamps),
+            timestamps=taken(self.timestamps, chosen),
+            future_timestamps=taken(self.future_timestamps, chosen),
             item_ids=tuple(self.item_ids[k] for k in chosen),
         )
 
@@ -310,8 +307,11 @@ class Forecaster(ABC):
             When the directory is missing, incomplete, damaged or of another model.
         """
 
-    def expect_able(self, *, variates: int, context: int, horizon: int) -> None:  # noqa: B027
-        """Raise :class:`ConfigError` when series of this size are beyond the model's limits."""
+    def expect_able(  # noqa: B027
+        self, *, variates: int, context: int, horizon: int, past: int = 0, known: int = 0
+    ) -> None:
+        """Raise :class:`ConfigError` when series of this size are beyond the model's limits, and
+        warn when some of the ``past`` and ``known`` covariates (their numbers) are."""
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **config_overrides: Any) -> Self:

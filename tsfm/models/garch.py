@@ -41,7 +41,8 @@ class Volatility(NamedTuple):
 class Garch(Baseline):
     """Zero-mean GARCH(1,1) with Student-t innovations (``arch``) on the log returns.
 
-    Covers two variates and leaves the others NaN. Returns: the innovation's distribution at the
+    Covers two variates and leaves the others NaN; the returns may be a past covariate instead, when
+    the log range alone is asked for. Returns: the innovation's distribution at the
     forecast volatility σ_h (exact one step ahead, marginally approximate after). Log range: normal
     around ln σ_h + bias (Alizadeh, Brandt & Diebold 2002), bias and spread of every step being
     those of the h-step variances inside the context. Fewer than 60 returns, or an estimation that
@@ -69,22 +70,35 @@ class Garch(Baseline):
         column = names.index(self.returns) if self.returns in names else None
         ranges = names.index(self.log_range) if self.log_range in names else None
         levels = np.asarray(quantile_levels)
-        for row in range(context.batch_size if column is not None else 0):
-            known = recent.observed[row, :, column]
+        returns = _returns(recent, self.returns)
+        for row in range(context.batch_size):
+            known = np.isfinite(returns[row])
             if known.sum() < 2:
                 continue
-            past = recent.past[row, known].astype(np.float64)
-            volatility = fit_garch(past[:, column], horizon)
-            mean[row, :, column] = 0.0
-            deviation = np.sqrt(volatility.ahead)[:, None]
-            quantiles[row, :, column] = deviation * _standard_quantiles(levels, volatility.degrees)
+            volatility = fit_garch(returns[row, known].astype(np.float64), horizon)
+            if column is not None:
+                mean[row, :, column] = 0.0
+                deviation = np.sqrt(volatility.ahead)[:, None]
+                spread = deviation * _standard_quantiles(levels, volatility.degrees)
+                quantiles[row, :, column] = spread
             if ranges is not None and recent.variates[row, ranges]:
-                center, spread = _range(volatility, past[:, ranges], horizon)
+                log_range = recent.past[row, known, ranges].astype(np.float64)
+                center, spread = _range(volatility, log_range, horizon)
                 mean[row, :, ranges] = center
                 quantiles[row, :, ranges] = center[:, None] + spread[:, None] * _standard_quantiles(
                     levels, np.inf
                 )
         return Forecast(quantiles=quantiles, quantile_levels=quantile_levels, mean=mean)
+
+
+def _returns(context: Context, name: str) -> Float[np.ndarray, "batch time"]:
+    """The variate, or else the past covariate, of that name; NaN where unobserved."""
+    if name in context.variate_names:
+        column = context.variate_names.index(name)
+        return np.where(context.observed[:, :, column], context.past[:, :, column], np.nan)
+    if context.past_covariates is None or name not in context.past_covariate_names:
+        return np.full(context.past.shape[:2], np.nan)
+    return context.past_covariates[:, :, context.past_covariate_names.index(name)]
 
 
 def fit_garch(returns: Float[np.ndarray, " time"], horizon: int) -> Volatility:

@@ -97,8 +97,22 @@ def test_variates_frequency_and_seasonality_can_be_chosen() -> None:
     assert set(panel.info.units) == {"log_range", "log_close"}
 
 
+def test_targets_are_forecast_and_the_others_only_seen() -> None:
+    bars = random_bars()
+    whole = BarPreparation().panel(bars)
+    panel = BarPreparation(targets=("log_range",)).panel(bars)
+    assert panel.info.variates == ("log_range",)
+    assert panel.info.past_covariates == ("log_close", "log_return", "log_volume")
+    np.testing.assert_array_equal(panel.series(0).target, whole.series(0).target[[2]])
+    np.testing.assert_array_equal(
+        panel.series(0).past_covariates, whole.series(0).target[[0, 1, 3]]
+    )
+
+
 def test_state_survives_json(tmp_path) -> None:
-    preparation = BarPreparation(range_floor=3e-4, freq="h", seasonality=24, variates=VARIATES[1:])
+    preparation = BarPreparation(
+        range_floor=3e-4, freq="h", seasonality=24, variates=VARIATES[1:], targets=VARIATES[2:]
+    )
     preparation.save(tmp_path)
     loaded = load_preparation(tmp_path)
     assert isinstance(loaded, BarPreparation)
@@ -114,6 +128,8 @@ def test_state_survives_json(tmp_path) -> None:
         ({"freq": "fortnight"}, "fortnight"),
         ({"variates": ()}, "cannot be made of bars"),
         ({"variates": ("log_close", "log_open")}, "log_open"),
+        ({"targets": ("log_open",)}, "log_open"),
+        ({"variates": ("log_close",), "targets": ("log_range",)}, "log_range"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:

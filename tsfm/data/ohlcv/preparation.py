@@ -51,6 +51,8 @@ class BarPreparation(Preparation):
         Bars in one season; learnt from the calendar of each frame, when not given.
     variates
         Some of the four, in the order wanted.
+    targets
+        Those of the variates that are forecast; the others are past covariates. Empty: all.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class BarPreparation(Preparation):
         freq: str | None = None,
         seasonality: int | None = None,
         variates: Sequence[str] = VARIATES,
+        targets: Sequence[str] = (),
     ) -> None:
         if not 0 < range_floor < 1:
             raise ConfigError(
@@ -80,14 +83,10 @@ class BarPreparation(Preparation):
             )
         if freq is not None:
             frequency.to_offset(freq)
-        unknown = [name for name in variates if name not in VARIATES]
-        if unknown or not variates or len(set(variates)) != len(variates):
-            raise ConfigError(
-                f"variates {list(variates)} cannot be made of bars",
-                remedy=f"choose from {', '.join(VARIATES)}, each once",
-            )
+        _expect_some("variates", variates or ("",), VARIATES)
+        _expect_some("targets", targets, variates)
         self.range_floor, self.freq = float(range_floor), freq
-        self.seasonality, self.variates = seasonality, tuple(variates)
+        self.seasonality, self.variates, self.targets = seasonality, tuple(variates), tuple(targets)
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Check the frame; the transform itself has nothing to learn.
@@ -138,7 +137,11 @@ class BarPreparation(Preparation):
                     }
                 yield Series(item_id=item, target=self.target(**log_bars), timestamps=stamps[item])
 
-        return Panel.from_series(series(), info)
+        return self.asked(Panel.from_series(series(), info))
+
+    def asked(self, panel: Panel) -> Panel:
+        """A view whose variates are the targets, the others past covariates."""
+        return panel.variates(self.targets, others_as_past=True) if self.targets else panel
 
     def info(
         self,
@@ -221,7 +224,16 @@ class BarPreparation(Preparation):
             "freq": self.freq,
             "seasonality": self.seasonality,
             "variates": list(self.variates),
+            "targets": list(self.targets),
         }
+
+
+def _expect_some(name: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+    if set(given) - set(allowed) or len(set(given)) != len(given):
+        raise ConfigError(
+            f"{name} {list(given)} cannot be made of bars",
+            remedy=f"choose from {', '.join(allowed)}, each once",
+        )
 
 
 def _expect_moving(rows: pd.DataFrame, where: str) -> None:

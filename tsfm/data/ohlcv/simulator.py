@@ -207,4 +207,5 @@ def simulate_panel(
         provenance={"simulator": "tsfm.data.ohlcv.simulator", **asdict(config)},
     )
     series = market.series(preparation)
-    return Panel.from_series(series, info) if path is None else Panel.write(path, series, info)
+    panel = Panel.from_series(series, info) if path is None else Panel.write(path, series, info)
+    return preparation.asked(panel)
