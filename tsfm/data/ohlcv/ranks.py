@@ -1,0 +1,195 @@
+"""Percentile ranks among all symbols at a time, by a file that is ranked in place block by block.
+
+Ranking needs every symbol at one time, the lake gives every time of one symbol. Batches of symbols
+are written as they come, ``[time, symbol, column]``; then stretches of time are read across all
+batches, ranked and written back. Stretches are as long as memory allows, so memory depends on
+neither the number of symbols nor of bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from tsfm.data.ohlcv.observed import bounds
+from tsfm.errors import DataError
+
+VALUES_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Symbols in one file, over the union of their times.
+
+    Attributes
+    ----------
+    calendar
+        File of the times.
+    first
+        Number of the first symbol among those of all batches.
+    """
+
+    path: Path
+    calendar: Path
+    symbols: tuple[str, ...]
+    first: int
+
+
+class RankTable:
+    """Columns of all symbols, then their ranks, in files of a directory.
+
+    Parameters
+    ----------
+    directory
+        An empty one for temporary files; whoever made it removes it.
+    columns
+        What is ranked.
+    """
+
+    def __init__(self, directory: Path, columns: Sequence[str]) -> None:
+        self.directory, self.columns = Path(directory), tuple(columns)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._batches: list[_Batch] = []
+        self._of_symbol: dict[str, int] = {}
+        self._latest: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    @property
+    def n_symbols(self) -> int:
+        return len(self._of_symbol)
+
+    def add(self, values: pl.DataFrame) -> None:
+        """Some symbols' values.
+
+        Parameters
+        ----------
+        values
+            ``symbol, ts`` and the columns (``Float32``), sorted by symbol and time.
+
+        Raises
+        ------
+        DataError
+            When a symbol was added before.
+        """
+        rows = bounds(values)
+        symbols = tuple(values["symbol"].gather([first for first, _ in rows]).to_list())
+        repeated = [symbol for symbol in symbols if symbol in self._of_symbol]
+        if repeated or len(set(symbols)) < len(symbols):
+            raise DataError(
+                f"symbols {', '.join(repeated) or symbols} are ranked twice",
+                where="cross-section",
+                remedy="give every symbol once; markets of two frequencies are two tables",
+            )
+        if not symbols:
+            return
+        stamps = values["ts"].dt.epoch("us").to_numpy()
+        calendar = np.unique(stamps)
+        dense = np.full((len(calendar), len(symbols), len(self.columns)), np.nan, np.float32)
+        table = values.select(self.columns).fill_null(np.nan).to_numpy()
+        for k, (first, stop) in enumerate(rows):
+            dense[np.searchsorted(calendar, stamps[first:stop]), k] = table[first:stop]
+        number = len(self._batches)
+        path = self.directory / f"batch-{number:06d}.f32"
+        dense.tofile(path)
+        self._batches.append(
+            _Batch(
+                path=path,
+                calendar=self._keep(calendar),
+                symbols=symbols,
+                first=len(self._of_symbol),
+            )
+        )
+        self._of_symbol |= dict.fromkeys(symbols, number)
+
+    def rank(self, calendar: np.ndarray) -> None:
+        """Replace values by percentile ranks, over the union of all times."""
+        width = max(self.n_symbols * len(self.columns), 1)
+        step = max(VALUES_AT_ONCE // width, 1)
+        for first in range(0, len(calendar), step):
+            self._rank(calendar[first : first + step])
+
+    def read(self, symbol: str, stamps: np.ndarray) -> Float[np.ndarray, "time column"]:
+        """A symbol's ranks at some of its times; NaN where it had no value.
+
+        Raises
+        ------
+        DataError
+            When the symbol was not added.
+        """
+        if symbol not in self._of_symbol:
+            raise DataError(
+                f"symbol {symbol!r} is not in the market",
+                where="cross-section",
+                remedy="make the market of all symbols whose features are wanted",
+            )
+        number = self._of_symbol[symbol]
+        batch = self._batches[number]
+        if self._latest is None or self._latest[0] != number:
+            calendar = np.load(batch.calendar)
+            ranks = np.fromfile(batch.path, np.float32)
+            shape = (len(calendar), len(batch.symbols), len(self.columns))
+            self._latest = (number, calendar, ranks.reshape(shape))
+        _, calendar, ranks = self._latest
+        place = np.minimum(np.searchsorted(calendar, stamps), len(calendar) - 1)
+        found = ranks[place, batch.symbols.index(symbol)]
+        found[calendar[place] != stamps] = np.nan
+        return found
+
+    def _keep(self, calendar: np.ndarray) -> Path:
+        """Batches of one exchange share a file."""
+        digest = blake2b(calendar.tobytes(), digest_size=8).hexdigest()
+        path = self.directory / f"calendar-{digest}.npy"
+        if not path.exists():
+            np.save(path, calendar)
+        return path
+
+    def _rank(self, stretch: np.ndarray) -> None:
+        n_columns = len(self.columns)
+        dense = np.full((len(stretch), n_columns, self.n_symbols), np.nan, np.float32)
+        parts = []
+        for batch in self._batches:
+            calendar = np.load(batch.calendar, mmap_mode="r")
+            first, stop = np.searchsorted(calendar, (stretch[0], stretch[-1] + 1)).tolist()
+            if first == stop:
+                continue
+            width = len(batch.symbols) * n_columns
+            values = np.fromfile(
+                batch.path, np.float32, count=(stop - first) * width, offset=4 * first * width
+            ).reshape(stop - first, len(batch.symbols), n_columns)
+            rows = np.searchsorted(stretch, calendar[first:stop])
+            columns = slice(batch.first, batch.first + len(batch.symbols))
+            dense[rows, :, columns] = values.transpose(0, 2, 1)
+            parts.append((batch.path, 4 * first * width, rows, columns))
+        percentile_ranks(dense.reshape(-1, self.n_symbols))
+        for path, offset, rows, columns in parts:
+            with path.open("r+b") as file:
+                file.seek(offset)
+                file.write(dense[rows, :, columns].transpose(0, 2, 1).tobytes())
+
+
+def percentile_ranks(values: Float[np.ndarray, "row symbol"]) -> None:
+    """Replace each row's values by their ranks over their count, in place.
+
+    Equal values share their mean rank and NaN stays, as of ``pandas.Series.rank(pct=True)``.
+    """
+    if not values.size:
+        return
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    width = values.shape[1]
+    places = np.arange(width, dtype=np.int32)
+    begins = np.ones(ordered.shape, bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones(ordered.shape, bool)
+    ends[:, :-1] = begins[:, 1:]
+    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, places, width)[:, ::-1], axis=1)[:, ::-1]
+    count = (~np.isnan(ordered)).sum(axis=1, keepdims=True)
+    ranks = ((first + last) / 2 + 1) / np.maximum(count, 1)
+    ranks[np.isnan(ordered)] = np.nan
+    np.put_along_axis(values, order, ranks.astype(np.float32), axis=1)
