@@ -20,6 +20,7 @@ from tsfm.models.base import Trainable
 from tsfm.models.distributions import Mixture
 from tsfm.models.moirai import Moirai
 from tsfm.models.moirai_config import MoiraiConfig
+from tsfm.models.tokens import Tokens
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "moirai"
 needs_reference = pytest.mark.skipif(
@@ -250,6 +251,37 @@ def test_loss_of_a_batch_is_the_sum_over_its_rows() -> None:
     parts = [model.loss({k: v[row : row + 1] for k, v in batch.items()}) for row in range(3)]
     torch.testing.assert_close(sum(part for part, _ in parts), total, rtol=1e-5, atol=1e-4)
     assert sum(float(n) for _, n in parts) == float(count)
+
+
+@pytest.mark.parametrize("magnitude", [1e-3, 1.0, 1e20, 1e37])
+def test_location_and_scale_are_those_of_the_seen_values(magnitude: float) -> None:
+    batch = make_batch() | {}
+    batch["target"] = batch["target"] * magnitude + 3 * magnitude
+    model, tokens = make_model(), Tokens.from_batch(batch)
+    seen = model._patches(batch, tokens, ~tokens.predicted)
+    location, scale = tokens.location_scale(seen.values(), 1e-10)
+    for group in range(tokens.n_groups):
+        chosen = (tokens.group == group) & ~tokens.predicted
+        values = np.concatenate(
+            [
+                batch["target"]
+                .flatten(0, 1)[slot, :size][batch["observed_mask"].flatten(0, 1)[slot, :size]]
+                .numpy()
+                for slot, size in zip(tokens.index[chosen], tokens.size[chosen])
+            ]
+        ).astype(float)
+        assert float(location[chosen][0]) == pytest.approx(values.mean(), rel=1e-5)
+        expected = np.sqrt(values.var(ddof=1) + 1e-10)
+        assert float(scale[chosen][0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_of_huge_values_is_finite() -> None:
+    batch = make_batch()
+    total, count = make_model().loss(batch | {"target": batch["target"] * 1e20})
+    plain, _ = make_model().loss(batch)
+    # A density falls as its values grow: the mean of every pair's values moves by log 1e20.
+    expected = float(plain.detach() / count) + np.log(1e20)
+    assert float(total.detach() / count) == pytest.approx(expected, rel=1e-3)
 
 
 def test_loss_ignores_what_it_must_not_see() -> None:

@@ -53,6 +53,18 @@ def test_forecast_scales_and_shifts_with_the_data() -> None:
     np.testing.assert_allclose(moved.quantiles / 1000 - 5, plain.quantiles, rtol=5e-3, atol=2e-2)
 
 
+@pytest.mark.parametrize("factor", [2.0**66, 1e35])
+def test_huge_values_forecast_as_their_scaled_copies(factor: float) -> None:
+    """Their squares overflow single precision."""
+    model, context = make_model(patch_size=16), make_context()
+    plain = model.predict(context, 12)
+    huge = model.predict(Context(past=context.past * np.float32(factor)), 12)
+    np.testing.assert_allclose(huge.quantiles / factor, plain.quantiles, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(huge.mean / factor, plain.mean, rtol=1e-3, atol=1e-3)
+    unsized = make_model().predict(Context(past=context.past * np.float32(factor)), 12)
+    assert np.isfinite(unsized.quantiles).all()
+
+
 @pytest.mark.parametrize("horizon", [1, 16, 33, 200])
 def test_any_horizon(horizon: int) -> None:
     forecast = make_model(patch_size=32).predict(make_context(batch=2), horizon)

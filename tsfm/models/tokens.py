@@ -205,32 +205,29 @@ class Tokens:
     ) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
         """Mean and standard deviation of each token's (sample, variate) over observed patches.
 
-        Sums run over deviations from a first mean, patch by patch and then in float64;
-        ``minimum_variance`` is added to the (unbiased) variance, as in the reference, so that a
-        constant series keeps a finite scale.
+        In float64, where no square of a float32 overflows. ``minimum_variance`` is added to the
+        (unbiased) variance, as in the reference, so that a constant series keeps a finite scale.
         """
         patches = list(patches)
         count = self.patch_sum((p.rows, p.observed.float()) for p in patches)
         total = self.patch_sum((p.rows, p.values.where(p.observed, 0.0)) for p in patches)
-        first = (total / count.clamp_min(1)).float()
-        deviations = [
-            (p.rows, (p.values - first[self.group[p.rows], None]).where(p.observed, 0.0))
+        location = total / count.clamp_min(1)
+        deviations = (
+            (p.rows, (p.values - location[self.group[p.rows], None]).where(p.observed, 0.0))
             for p in patches
-        ]
-        residue = self.patch_sum(deviations) / count.clamp_min(1)
+        )
         squares = self.patch_sum((rows, x.square_()) for rows, x in deviations)
-        squares -= count * residue.square()
-        variance = squares.clamp_min(0) / (count - 1).clamp_min(1)
+        variance = squares / (count - 1).clamp_min(1)
         scale = (variance + minimum_variance).sqrt()
-        return (first + residue)[self.group].float(), scale[self.group].float()
+        return location[self.group].float(), scale[self.group].float()
 
     def patch_sum(
         self, patches: Iterable[tuple[Int[Tensor, " row"], Float[Tensor, "row bar"]]]
     ) -> Float[Tensor, " group"]:
-        """Sum over the patches of each (sample, variate), in float64 from the patches on."""
+        """Sum over the patches of each (sample, variate), in float64."""
         total = torch.zeros(self.n_groups, dtype=torch.float64, device=self.index.device)
         for rows, values in patches:
-            total.index_add_(0, self.group[rows], values.sum(-1).double())
+            total.index_add_(0, self.group[rows], values.sum(-1, dtype=torch.float64))
         return total
 
 
