@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "preparation.json"
 
 PREPARATIONS: dict[str, str] = {
+    "bar_features": "tsfm.data.ohlcv.feature_preparation:FeaturePreparation",
     "bars": "tsfm.data.ohlcv.preparation:BarPreparation",
     "columns": "tsfm.data.preparation:ColumnPreparation",
 }
@@ -44,6 +45,13 @@ class Preparation(ABC):
         DataError
             When a column is missing, or timestamps are unsorted or repeated.
         """
+
+    def ahead(self, window: Window, horizon: int) -> Window:  # noqa: ARG002
+        """A window that ends at a series' last bar, with what is known of the horizon.
+
+        By default nothing is: known covariates and dates after the last bar stay as they are.
+        """
+        return window
 
     @abstractmethod
     def restore(self, forecast: pd.DataFrame) -> pd.DataFrame:

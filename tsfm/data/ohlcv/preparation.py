@@ -129,7 +129,7 @@ class BarPreparation(Preparation):
 
         def series() -> Iterator[Series]:
             for item, rows in items.items():
-                _expect_moving(rows, f"{name}, item {item!r}")
+                expect_moving(rows, f"{name}, item {item!r}")
                 with np.errstate(divide="ignore"):
                     log_bars = {
                         column: np.log(rows[column].to_numpy())
@@ -236,7 +236,7 @@ def _expect_some(name: str, given: Sequence[str], allowed: Sequence[str]) -> Non
         )
 
 
-def _expect_moving(rows: pd.DataFrame, where: str) -> None:
+def expect_moving(rows: pd.DataFrame, where: str) -> None:
     """Refuse a series that holds nothing to learn or to forecast."""
     prices = rows[["open", "high", "low", "close"]].to_numpy()
     if np.isnan(prices[:, 3]).all():
