@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import writable
 from tsfm.data.locations import VARIABLES, find
+from tsfm.data.sources import NAMED
 from tsfm.errors import ConfigError, UserError
 
 CONF = Path(__file__).parent / "conf"
@@ -163,19 +164,22 @@ def _read_words(words: Sequence[str], parameters: Mapping[str, Parameter]) -> di
 
 
 def _located(group: str, parameter: str, value: str) -> str:
-    """The path meant by a value that names no file of its group: ``data`` may be one."""
+    """What a value means that names no file of its group: ``data`` may be a path, or several."""
     files = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     names = ", ".join(name for name in files if name != "path")
     if group != "data":
         raise ConfigError(f"{parameter}={value!r} is not known", remedy=f"choose one of: {names}")
-    path = find(value)
-    if path is None:
+    whole = find(value)
+    words = [value] if whole else [word.strip() for word in value.split(",") if word.strip()]
+    parts = [word if word in NAMED and len(words) > 1 else find(word) for word in words]
+    if not parts or None in parts:
+        unknown = words[parts.index(None)] if parts else value
         raise ConfigError(
-            f"data={value!r} is neither a known source nor a path that exists",
-            remedy=f"choose one of {names}, or give a panel, CSV or Parquet file"
-            f" (also looked for in {', '.join(VARIABLES)})",
+            f"data={unknown!r} is neither a known source nor a path that exists",
+            remedy=f"choose one of {names}, or give a lake, panel, CSV or Parquet file"
+            f" (also looked for in {', '.join(VARIABLES)}), or several separated by commas",
         )
-    return str(path)
+    return ",".join(map(str, parts))
 
 
 def _compose(name: str, groups: list[str]) -> DictConfig:

@@ -111,6 +111,16 @@ def test_anything_else_is_looked_for_as_a_path(tmp_path, monkeypatch):
     assert pretraining("data=bars.csv").data.path == str(bars)
 
 
+def test_several_sources_are_separated_by_commas(tmp_path, monkeypatch):
+    for name in ("us", "eu, all"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("CUSTOM_DATA_PATH", str(tmp_path))
+    config = pretraining("data=us, sample", "overrides=data.weights=[0.7,0.3]")
+    assert (config.data.name, config.data.parts) == ("path", (f"{tmp_path}/us", "sample"))
+    assert config.data.weights == (0.7, 0.3)
+    assert pretraining(f"data={tmp_path}/eu, all").data.parts == (f"{tmp_path}/eu, all",)
+
+
 def test_a_group_may_be_chosen_in_overrides():
     assert pretraining("overrides=data=sample").data.name == "sample"
 
@@ -147,6 +157,12 @@ def test_each_entry_point_has_its_own_recipe():
         (["mask_ratio_min=0.5", "mask_ratio_max=0.2"], "0.5 to 0.2"),
         (["model=gpt"], "model='gpt'.*moirai"),
         (["data=nowhere.csv"], "data='nowhere.csv'.*simulated.*CUSTOM_DATA_PATH"),
+        (["data=sample,nowhere.csv"], "data='nowhere.csv'.*separated by commas"),
+        (["data=sample,sample"], "names sample twice"),
+        (["data=sample,simulated", "overrides=data.weights=[1]"], "1 data.weights for 2 sources"),
+        (["data=sample,simulated", "overrides=data.weights=[7,3]"], r"sum to 10.*\[0.7, 0.3\]"),
+        (["data=sample,simulated", "overrides=data.weights=[1.5,-0.5]"], "not all positive"),
+        (["overrides=data.weights=[0.7,0.3]"], "data.weights.*data=mixed"),
         (["register_as=a/b"], "register_as='a/b'"),
         (["overrides=model.d_model"], "group.key=value"),
         (["overrides=model.d_model=100"], "d_model=100.*multiple of 64"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -78,15 +78,34 @@ def load_preparation(directory: str | Path) -> Preparation:
     path = Path(directory) / FILE_NAME
     try:
         state = json.loads(path.read_text())
-        module, _, attribute = PREPARATIONS[state.pop("preparation")].partition(":")
-        return getattr(import_module(module), attribute)(**state)
+        name = state.pop("preparation")
     except FileNotFoundError as error:
         raise CheckpointError(f"no {FILE_NAME}", where=str(directory)) from error
     except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{FILE_NAME} cannot be read: {error!r}",
             where=str(path),
-            remedy=f"save the model again; known preparations: {', '.join(PREPARATIONS)}",
+            remedy="save the model again",
+        ) from error
+    return make_preparation(name, state, where=str(path))
+
+
+def make_preparation(name: str, state: Mapping[str, Any], *, where: str) -> Preparation:
+    """The preparation of this name and :meth:`Preparation.state`.
+
+    Raises
+    ------
+    CheckpointError
+        When the name is unknown or the state is not one of its.
+    """
+    try:
+        module, _, attribute = PREPARATIONS[name].partition(":")
+        return getattr(import_module(module), attribute)(**state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"preparation {name!r} cannot be made again: {error!r}",
+            where=where,
+            remedy=f"save the model or panel again; known are {', '.join(PREPARATIONS)}",
         ) from error
 
 

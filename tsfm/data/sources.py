@@ -1,8 +1,10 @@
-"""Where pretraining panels come from: real bars, simulated bars, both, or the user's own files."""
+"""Where pretraining panels come from: real bars, simulated bars, both, or the user's own data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum, isclose, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,12 @@ from tsfm.errors import ConfigError, DataError, one_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tsfm.data.origins import Origin
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import Preparation
 
 SOURCES = ("sample", "simulated", "mixed", "path")
+NAMED = ("sample", "simulated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +29,24 @@ class SourceConfig:
     ----------
     name
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
-        ``mixed``: both; ``path``: a panel, or a CSV / Parquet file of bars.
+        ``mixed``: both; ``path``: the user's own.
+    path
+        A lake, a panel, or a CSV / Parquet file of bars; or several of them and of ``sample`` and
+        ``simulated``, separated by commas. Forecasts are served for bars like the first one's.
     variates
         Those forecast, in this order; the panel's others become past covariates. Empty: all.
+    weights
+        Shares of the windows drawn from each of several sources (of each panel, where one lake
+        makes several), summing to one. Empty: by the square root of each panel's bars, so that
+        neither the largest drowns the others nor a small one is seen over and over.
+    asset_class, freq
+        Of a lake: only these; empty: all, each pair a panel of its own.
+    features
+        Of a lake: ``none``, ``default`` or a YAML file of features; they become covariates.
     simulated_assets, simulated_bars
         Size of the simulated market, bars per asset.
     simulated_weight
-        Share of the windows drawn from it in a mixture.
+        Share of the windows drawn from it in ``mixed``.
     validation_share, test_share
         Of each panel's time span, at its end.
     held_out_share
@@ -43,6 +58,10 @@ class SourceConfig:
     name: str = "mixed"
     path: str = ""
     variates: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    asset_class: str = ""
+    freq: str = ""
+    features: str = "none"
     simulated_assets: int = 128
     simulated_bars: int = 8000
     simulated_weight: float = 0.6
@@ -53,6 +72,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variates", tuple(self.variates))
+        object.__setattr__(self, "weights", tuple(self.weights))
         one_of("data", self.name, SOURCES)
         if self.seed < 0:
             raise ConfigError(f"data.seed={self.seed} is negative", remedy="give 0 or more")
@@ -70,6 +90,48 @@ class SourceConfig:
             raise ConfigError(f"shares {shares} lie outside (0, 0.5)")
         if not 0 < self.simulated_weight < 1:
             raise ConfigError(f"simulated_weight={self.simulated_weight} lies outside (0, 1)")
+        if not self.features:
+            raise ConfigError(
+                "data.features is empty", remedy="give none, default or a YAML file of features"
+            )
+        repeated = sorted({part for part in self.parts if self.parts.count(part) > 1})
+        if repeated:
+            raise ConfigError(f"data names {', '.join(repeated)} twice", remedy="name each once")
+        self._check_weights()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names and paths that ``path`` lists; one with a comma in its name is one."""
+        if Path(self.path).expanduser().exists():
+            return (self.path,) if self.path else ()
+        return tuple(part.strip() for part in self.path.split(",") if part.strip())
+
+    def _check_weights(self) -> None:
+        weights, total = self.weights, fsum(self.weights)
+        if not weights:
+            return
+        if self.name != "path":
+            raise ConfigError(
+                f"data.weights={list(weights)} with data={self.name}",
+                remedy="weights are for several sources of one's own; "
+                "mixed has data.simulated_weight",
+            )
+        if any(not (isfinite(weight) and weight > 0) for weight in weights):
+            raise ConfigError(
+                f"data.weights={list(weights)} are not all positive",
+                remedy="leave out a source that shall not be drawn from",
+            )
+        if not isclose(total, 1, abs_tol=1e-3):
+            share = ", ".join(f"{weight / total:.3g}" for weight in weights)
+            raise ConfigError(
+                f"data.weights={list(weights)} sum to {total:g}, not to 1",
+                remedy=f"give for example [{share}]",
+            )
+        if len(self.parts) > 1 and len(weights) != len(self.parts):
+            raise ConfigError(
+                f"{len(weights)} data.weights for {len(self.parts)} sources",
+                remedy=f"give one for each of {', '.join(self.parts)}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,97 +153,88 @@ class Source:
 
 
 def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
-    """Make or open the panels of a source.
+    """Make or open the panels of a source; those of a lake are kept for the next time.
 
     Raises
     ------
+    ConfigError
+        When ``weights``, ``asset_class`` or ``freq`` fit no panel.
     DataError
-        When a file is missing, unreadable or holds no valid bars.
+        When a file is missing, unreadable or holds no valid bars, or two panels have one name.
     """
     if config.name == "path":
-        return _read(Path(config.path).expanduser(), config.variates, example_bars)
-    from tsfm.data.ohlcv.preparation import BarPreparation
-    from tsfm.data.ohlcv.sample import sample_bars, sample_panel
-    from tsfm.data.ohlcv.simulator import MarketConfig, simulate_bars, simulate_panel
+        origins = [_origin(name, config, example_bars) for name in config.parts]
+        weights = _weights(origins, config.weights)
+        served = origins[0]
+    elif config.name == "mixed":
+        origins = [_origin(name, config, example_bars) for name in ("simulated", "sample")]
+        weights = [config.simulated_weight, 1 - config.simulated_weight]
+        served = origins[1]
+    else:
+        origins, weights = [_origin(config.name, config, example_bars)], [1.0]
+        served = origins[0]
+    panels = tuple(panel for origin in origins for panel in origin.panels)
+    _expect_own_names(panels)
+    return Source(
+        panels=panels,
+        weights=tuple(weights),
+        preparation=served.preparation,
+        example=served.example,
+    )
 
-    preparation = BarPreparation(targets=config.variates)
-    panels: list[Panel] = []
-    if config.name in ("simulated", "mixed"):
+
+def _origin(name: str, config: SourceConfig, example_bars: int) -> Origin:
+    from tsfm.data import origins
+
+    targets = config.variates
+    if name == "sample":
+        return origins.sample_origin(targets, example_bars)
+    if name == "simulated":
+        from tsfm.data.ohlcv.market import MarketConfig
+
         market = MarketConfig(
             n_assets=config.simulated_assets, n_bars=config.simulated_bars, seed=config.seed
         )
-        panels.append(simulate_panel(market, preparation))
-    if config.name in ("sample", "mixed"):
-        panels.append(sample_panel(preparation))
-    share = config.simulated_weight
-    if config.name == "simulated":
-        bars = simulate_bars(MarketConfig(n_assets=2, n_bars=example_bars, seed=config.seed))
-    else:
-        bars = sample_bars()
-    return Source(
-        panels=tuple(panels),
-        weights=(share, 1 - share) if config.name == "mixed" else (1.0,),
-        preparation=preparation,
-        example=_latest(bars, example_bars),
-    )
-
-
-def _read(path: Path, variates: tuple[str, ...], example_bars: int) -> Source:
-    """A panel as it is; a CSV or Parquet file as bars."""
-    from tsfm.data.ohlcv.bars import validate_bars
-    from tsfm.data.ohlcv.preparation import BarPreparation
-    from tsfm.data.panel import Panel
-    from tsfm.data.preparation import ColumnPreparation
-    from tsfm.data.table import read_table
-
-    preparation: Preparation
+        return origins.simulated_origin(market, targets, example_bars)
+    path = Path(name).expanduser()
     if path.suffix.lower() in (".csv", ".parquet"):
-        preparation = BarPreparation(targets=variates)
-        frame = validate_bars(read_table(path), where=str(path))
-        panel = preparation.panel(frame, name=path.stem)
-    else:
-        panel = Panel.open(path)
-        if variates:
-            panel = panel.variates(variates, others_as_past=True)
-        info = panel.info
-        preparation = ColumnPreparation(
-            variates=info.variates,
-            past_covariates=info.past_covariates,
-            known_covariates=info.known_covariates,
-            freq=info.freq,
-            seasonality=info.seasonality,
+        return origins.table_origin(path, targets, example_bars)
+    from tsfm.data.ohlcv.lake import Lake
+
+    if not Lake.is_lake(path):
+        return origins.panel_origin(path, targets, example_bars)
+    from tsfm.data.ohlcv.lake_origin import lake_origin
+
+    return lake_origin(path, config, example_bars)
+
+
+def _weights(origins: Sequence[Origin], given: Sequence[float]) -> list[float]:
+    """Of every panel: its origin's weight, shared by the square root of bars."""
+    roots = [[sqrt(float(panel.lengths.sum())) for panel in origin.panels] for origin in origins]
+    if not given:
+        total = fsum(map(fsum, roots))
+        return [root / total for shares in roots for root in shares]
+    if len(origins) == 1 and len(given) == len(roots[0]):
+        return list(given)
+    if len(given) != len(origins):
+        names = ", ".join(panel.info.name for origin in origins for panel in origin.panels)
+        raise ConfigError(
+            f"{len(given)} data.weights for {len(roots[0])} panels",
+            remedy=f"give one for each of {names}",
         )
-        frame = _frame_of(panel, example_bars)
-    return Source(
-        panels=(panel,),
-        weights=(1.0,),
-        preparation=preparation,
-        example=_latest(frame, example_bars),
-    )
+    return [
+        weight * root / fsum(shares)
+        for weight, shares in zip(given, roots, strict=True)
+        for root in shares
+    ]
 
 
-def _latest(frame: pd.DataFrame, bars: int) -> pd.DataFrame:
-    first = frame[frame["item_id"] == frame["item_id"].iloc[0]]
-    return first.tail(bars).reset_index(drop=True)
-
-
-def _frame_of(panel: Panel, bars: int) -> pd.DataFrame:
-    """The latest bars of a panel's first item, a column for each variate and covariate."""
-    import pandas as pd
-
-    series, info = panel.series(0), panel.info
-    values = {
-        name: row[-bars:]
-        for names, rows in (
-            (info.variates, series.target),
-            (info.past_covariates, series.past_covariates),
-            (info.known_covariates, series.known_covariates),
+def _expect_own_names(panels: Sequence[Panel]) -> None:
+    names = [panel.info.name for panel in panels]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"two panels are both called {', '.join(repeated)}",
+            where=f"data of {len(panels)} panels",
+            remedy="rename one file, or build the panel under another name",
         )
-        for name, row in zip(names, () if rows is None else rows, strict=True)
-    }
-    stamps = panel.timestamps(0)
-    if stamps is None:
-        raise DataError("the series have no timestamps", where=f"panel {panel.info.name}")
-    frame = pd.DataFrame({"timestamp": stamps[-bars:], **values})
-    frame.insert(0, "item_id", series.item_id)
-    return frame
