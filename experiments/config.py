@@ -16,6 +16,7 @@ from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.config import EvaluationConfig
 from tsfm.tracking.registry import check_name
 from tsfm.training.config import TrainerConfig
+from tsfm.training.tensorboard import expect_tensorboard
 
 MODEL_CONFIGS: dict[str, str] = {"moirai": "tsfm.models.moirai_config:MoiraiConfig"}
 
@@ -101,6 +102,8 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         check_common(self.context, self.horizon, self.seed, self.register_as)
+        if self.tensorboard:
+            expect_tensorboard()
         object.__setattr__(self, "model", model_config(self.model))
 
 

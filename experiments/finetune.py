@@ -116,13 +116,12 @@ def adapt(
     from tsfm.models.adapters import enable_linear_probe, enable_lora
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
-    from tsfm.training.tensorboard import with_tensorboard
+    from tsfm.training.tensorboard import events_beside
     from tsfm.training.trainer import FitResult, fit, last_checkpoint
 
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
     output = output_directory(record)
-    logger = with_tensorboard(record, output, config.tensorboard)
     if config.mode == "lora":
         enable_lora(model, rank=config.lora_rank, alpha=config.lora_alpha)
     elif config.mode == "linear_probe":
@@ -130,16 +129,17 @@ def adapt(
     if config.mode == "zero_shot":
         result = FitResult.untrained(model, output)
     else:
-        result = fit(
-            model,
-            [division.train for division in held_out],
-            validation=[division.validation for division in held_out],
-            config=replace(config.trainer, seed=config.seed),
-            output_dir=output,
-            resume_from=last_checkpoint(output) if config.resume else None,
-            logger=logger,
-            on_validation=ForecastMonitor(validation, logger),
-        )
+        with events_beside(record, output, config.tensorboard) as logger:
+            result = fit(
+                model,
+                [division.train for division in held_out],
+                validation=[division.validation for division in held_out],
+                config=replace(config.trainer, seed=config.seed),
+                output_dir=output,
+                resume_from=last_checkpoint(output) if config.resume else None,
+                logger=logger,
+                on_validation=ForecastMonitor(validation, logger),
+            )
     seen = config.context + config.horizon
     model.choose_patch_size(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]

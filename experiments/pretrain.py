@@ -87,7 +87,7 @@ def train(
     from tsfm.models.moirai import Moirai
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
-    from tsfm.training.tensorboard import with_tensorboard
+    from tsfm.training.tensorboard import events_beside
     from tsfm.training.trainer import fit, last_checkpoint
 
     torch.manual_seed(config.seed)
@@ -95,18 +95,18 @@ def train(
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
     output = output_directory(record)
-    logger = with_tensorboard(record, output, config.tensorboard)
-    result = fit(
-        model,
-        [division.train for division in held_out],
-        validation=[division.validation for division in held_out],
-        weights=source.weights,
-        config=replace(config.trainer, seed=config.seed),
-        output_dir=output,
-        resume_from=last_checkpoint(output) if config.resume else None,
-        logger=logger,
-        on_validation=ForecastMonitor(validation, logger),
-    )
+    with events_beside(record, output, config.tensorboard) as logger:
+        result = fit(
+            model,
+            [division.train for division in held_out],
+            validation=[division.validation for division in held_out],
+            weights=source.weights,
+            config=replace(config.trainer, seed=config.seed),
+            output_dir=output,
+            resume_from=last_checkpoint(output) if config.resume else None,
+            logger=logger,
+            on_validation=ForecastMonitor(validation, logger),
+        )
     seen = config.context + config.horizon
     model.choose_patch_size(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
