@@ -184,6 +184,29 @@ def test_series_too_short_for_a_window_take_no_place_in_a_task(make_panel):
         assert {asked.item_ids[item] for item, _ in task.windows(asked)} == set(asked.item_ids)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_held_out_symbols_are_drawn_from_those_that_can_be_judged(make_panel, seed):
+    """Six of nine series end, or begin, too soon or too late for a window after the cutoff."""
+    lengths = [100, 120, 150, 29, 400, 400, 400, 20, 20]
+    panel = staggered(make_panel, lengths, [0] * 7 + [380, 370])
+    division = divide(panel, replace(SHARES, seed=seed))
+    (_, known), (task, asked) = division.tasks
+    assert set(asked.item_ids) < {"item-4", "item-5", "item-6"}
+    assert len(asked) == 1
+    assert {asked.item_ids[item] for item, _ in task.windows(asked)} == set(asked.item_ids)
+    assert set(known.item_ids) == {"item-4", "item-5", "item-6"} - set(asked.item_ids)
+    assert {"item-0", "item-1", "item-2"} <= set(division.train.item_ids)
+
+
+@pytest.mark.parametrize("able", [0, 1])
+def test_fewer_than_two_symbols_that_can_be_judged_are_told(make_panel, able):
+    lengths = [330] * able + [300] * (8 - able)
+    panel = staggered(make_panel, lengths, [100] * able + [0] * (8 - able))
+    shares = replace(SHARES, test_share=0.01, validation_share=0.2)
+    with pytest.raises(DataError, match=rf"{able} of 8 series hold.*panel made.*test_share"):
+        divide(panel, shares, context=280)
+
+
 def test_held_out_symbols_may_begin_after_the_cutoff(make_panel):
     panel = make_panel(n_items=4, length=400)
     (held_out,) = divide(panel, replace(SHARES, held_out_share=0.2)).tasks[1][1].item_ids

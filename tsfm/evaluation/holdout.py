@@ -1,7 +1,7 @@
 """What is kept from training: the end of time, and some of the symbols.
 
 Held-out symbols are judged after the cutoff only: before it they share the market's moves with the
-symbols trained on.
+symbols trained on. They are drawn from those that can be judged there.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def hold_out(
     Raises
     ------
     DataError
-        When a period is too short for a single window.
+        When a period is too short for a single window, or fewer than two items can be judged.
     """
     longest = int(panel.lengths.max())
     if longest < context + horizon:
@@ -81,7 +81,7 @@ def hold_out(
             remedy="shorten context or horizon, or give longer series",
         )
     validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
-    known, unknown = split_by_item(panel, held_out=config.held_out_share, seed=config.seed)
+    known, unknown = _split_judged(panel, config, test_start, context, horizon)
     try:
         split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
     except DataError as error:
@@ -97,8 +97,7 @@ def hold_out(
             raise DataError(
                 f"no window of {context} + {horizon} bars fits after {first_origin}",
                 where=f"panel {panel.info.name}, {kind}",
-                remedy="shorten context or horizon, give a larger share to the period, or hold out "
-                "other symbols by another data.seed",
+                remedy="shorten context or horizon, or give a larger share to the period",
             )
         view = whole.select(able[: evaluation.items_per_task])
         question = Task(
@@ -122,6 +121,23 @@ def hold_out(
         validation_task=task("validation", split.validation, validation_start),
         tasks=(task("time", split.test, test_start), task("symbols", unknown, test_start)),
     )
+
+
+def _split_judged(
+    panel: Panel, config: SourceConfig, test_start: pd.Timestamp, context: int, horizon: int
+) -> tuple[Panel, Panel]:
+    """Items to train on, and the held-out share of those that can be judged."""
+    able = _long_enough(panel, test_start, context, horizon)
+    if len(able) < min(2, len(panel)):
+        raise DataError(
+            f"{len(able)} of {len(panel)} series hold a window of {context} + {horizon} bars that "
+            f"is forecast after {test_start}; one to train on and one to hold out are needed",
+            where=f"panel {panel.info.name}",
+            remedy="shorten context or horizon, or give longer series or a larger test_share",
+        )
+    _, unknown = split_by_item(panel.select(able), held_out=config.held_out_share, seed=config.seed)
+    kept = [item_id for item_id in panel.item_ids if item_id not in set(unknown.item_ids)]
+    return panel.select(kept), unknown
 
 
 def _long_enough(panel: Panel, first_origin: pd.Timestamp, context: int, horizon: int) -> list[str]:
