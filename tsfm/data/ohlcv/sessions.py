@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsfm.data.frequency import step_nanoseconds, to_offset
+from tsfm.data.ohlcv.local_time import integers, local_time, moments, universal_time
 from tsfm.data.ohlcv.timetable import DAY, WEEK, Timetable
 from tsfm.errors import ConfigError, DataError
 
@@ -63,7 +64,7 @@ class Sessions:
             return None
         if wanted == LEARN:
             return cls.learn(ts, freq, timezone=timezone)
-        stamps = _integers(ts)
+        stamps = integers(ts)
         choices = [
             cls.named(
                 wanted, freq, first=stamps[0], last=stamps[-1], timezone=timezone, labels=labels
@@ -100,18 +101,18 @@ class Sessions:
         """
         if ts.is_empty():
             raise DataError("there are no bars to learn sessions from", where="ts")
-        step, stamps = _step(freq), _integers(ts)
+        step, stamps = _step(freq), integers(ts)
         if step >= WEEK:
             stamps = _by_calendar(stamps, freq, timezone)
             facts = {"sessions": f"one bar each {freq}"}
             return cls(timezone=timezone, step=step, continuous=True, stamps=stamps, facts=facts)
-        table = Timetable.of(_local(stamps, timezone))
+        table = Timetable.of(local_time(stamps, timezone))
         continuous = table.is_always_open(step)
         if continuous and step < DAY:
             expected = np.arange(stamps[0], stamps[-1] + 1, step)
         else:
             local = table.expected(holidays=not continuous)
-            expected = _universal(local, timezone)
+            expected = universal_time(local, timezone)
         inside = (expected >= stamps[0]) & (expected <= stamps[-1])
         return cls(
             timezone=timezone,
@@ -162,7 +163,7 @@ class Sessions:
         hours = schedule(name, _year(first), _year(last))
         zone = timezone or hours.timezone
         stamps = (
-            _universal(hours.dates, zone)
+            universal_time(hours.dates, zone)
             if step == DAY
             else hours.bars(step, from_opening=labels == "open")
         )
@@ -195,50 +196,15 @@ class Sessions:
         return self.stamps[start:stop]
 
 
-def moments(stamps: np.ndarray) -> pl.Series:
-    """``Datetime("us", "UTC") [bar]`` of microseconds since 1970."""
-    import polars as pl
-
-    return pl.Series("ts", stamps, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
-
-
-def _integers(ts: pl.Series) -> np.ndarray:
-    import polars as pl
-
-    return ts.dt.cast_time_unit("us").cast(pl.Int64).to_numpy()
-
-
-def _local(stamps: np.ndarray, timezone: str) -> np.ndarray:
-    import polars as pl
-
-    try:
-        local = moments(stamps).dt.convert_time_zone(timezone)
-    except pl.exceptions.PolarsError as error:
-        raise ConfigError(
-            f"time zone {timezone!r} is not known",
-            remedy="give a name of the IANA database such as America/New_York or UTC",
-        ) from error
-    return local.dt.replace_time_zone(None).cast(pl.Int64).to_numpy()
-
-
-def _universal(local: np.ndarray, timezone: str) -> np.ndarray:
-    """Local microseconds in UTC, without the hour that daylight saving skips."""
-    import polars as pl
-
-    zoned = moments(local).dt.replace_time_zone(None)
-    zoned = zoned.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    return zoned.drop_nulls().cast(pl.Int64).to_numpy()
-
-
 def _by_calendar(stamps: np.ndarray, freq: str, timezone: str) -> np.ndarray:
     """Weeks, months or years from the first bar on, where all the bars keep them."""
     import pandas as pd
 
-    local = pd.DatetimeIndex(_local(stamps, timezone).view("M8[us]"))
+    local = pd.DatetimeIndex(local_time(stamps, timezone).view("M8[us]"))
     regular = pd.date_range(local[0], local[-1], freq=to_offset(freq)).as_unit("us")
     if not local.isin(regular).all():
         return stamps
-    return _universal(regular.asi8, timezone)
+    return universal_time(regular.asi8, timezone)
 
 
 def _step(freq: str) -> int:
