@@ -28,7 +28,9 @@ PARAMETERS = {
     "mode": Parameter("mode", "zero_shot, linear_probe, lora or full"),
     "lora_rank": Parameter("lora_rank", "rank of the adapters"),
     "lora_alpha": Parameter("lora_alpha", "their scale is lora_alpha / lora_rank"),
-    "targets": Parameter("data.variates", "variates to forecast, with commas; empty: all"),
+    "targets": Parameter(
+        "data.variates", "variates to forecast, with commas (others: seen); empty: all"
+    ),
     "context": Parameter("context", "bars seen"),
     "horizon": Parameter("horizon", "bars forecast"),
     "max_steps": Parameter("trainer.max_steps", "optimiser steps"),
@@ -42,7 +44,7 @@ PARAMETERS = {
 # What the config says of training and forecasting; the base model brings its own architecture.
 RECIPE = (
     "context", "horizon", "mask_ratio_min", "mask_ratio_max", "random_mask_share", "shortest_crop",
-    "dropout", "attention_dropout", "gradient_checkpointing", "num_samples",
+    "use_covariates", "dropout", "attention_dropout", "gradient_checkpointing", "num_samples",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Packing against a slow reading of the packed rows, and the properties that it promises."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,3 +148,102 @@ def test_a_window_too_short_for_any_patch_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="holds no 2 patches"):
         draw_sample(next(endless(rng, length=20)), 512, rng, PackingRecipe())
+
+
+# --- covariates -----------------------------------------------------------------------------------
+
+
+def covaried(
+    rng: np.random.Generator, n_variates: int = 2, past: int = 3, known: int = 2, length: int = 384
+) -> Iterator[Window]:
+    """As :func:`endless`; known covariates are rows 100 …, past ones 200 …, both with holes."""
+    for window in endless(rng, n_variates, length):
+        rows = {}
+        for name, first, count, reach in (
+            ("known_covariates", 100, known, 20),
+            ("past_covariates", 200, past, 0),
+        ):
+            values = (first + np.arange(count))[:, None] * 10_000.0 + np.arange(length + reach) + 1
+            values[rng.random(values.shape) < 0.05] = np.nan
+            rows[name] = values.astype(np.float32) if count else None
+        yield replace(window, **rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    n_variates=st.sampled_from([1, 3, 40]),
+    past=st.sampled_from([0, 1, 5, 60]),
+    known=st.sampled_from([0, 2, 30]),
+    scattered=st.sampled_from([0.0, 1.0]),
+)
+def test_covariates_are_tokens_where_they_may_be_seen(seed, n_variates, past, known, scattered):
+    recipe = PackingRecipe(token_budget=256, random_mask_share=scattered)
+    rng = np.random.default_rng(seed)
+    fields = pack(covaried(rng, n_variates, past, known), 2, rng, recipe)
+    rows = np.where(fields["observed_mask"], fields["target"] // 10_000, np.nan)
+    for row in range(2):
+        for sample in range(1, fields["sample_id"][row].max() + 1):
+            tokens = np.flatnonzero(fields["sample_id"][row] == sample)
+            times, variates = fields["time_id"][row, tokens], fields["variate_id"][row, tokens]
+            masked = fields["prediction_mask"][row, tokens]
+            with np.errstate(invalid="ignore"):
+                kind = np.nanmax(rows[row, tokens], axis=1)
+            every = set(range(times.max() + 1))
+            hidden = set(times[masked])
+            assert not masked[kind >= 100].any()
+            for variate in set(variates):
+                here = variates == variate
+                allowed = every - hidden if (kind[here] >= 200).any() else every
+                assert set(times[here]) == allowed
+                assert here.sum() == len(allowed)
+            size = fields["patch_size"][row, tokens[0]]
+            bars = (fields["target"][row, tokens, :size] - 1) % 10_000
+            starts = (bars - times[:, None] * size - np.arange(size))[
+                fields["observed_mask"][row, tokens, :size]
+            ]
+            assert len(set(starts)) == 1
+            assert len(set(kind[kind < 100])) >= min(n_variates, 1)
+
+
+def test_targets_come_before_covariates_when_there_is_no_room_for_all():
+    rng = np.random.default_rng(0)
+    for budget, limit in ((512, 5), (20, 128), (64, 128)):
+        recipe = PackingRecipe(max_variates=limit, token_budget=budget, shortest_crop=0.5)
+        for window, _ in zip(covaried(rng, n_variates=3, past=40, known=4), range(20)):
+            sample = draw_sample(window, budget, rng, recipe)
+            kinds = np.nanmax(sample.patches, axis=(1, 2)) // 10_000
+            assert sample.tokens <= budget
+            assert len(kinds) <= limit
+            if (kinds >= 100).any():
+                assert set(kinds[kinds < 100]) == {0, 1, 2}
+
+
+def test_which_covariates_are_seen_is_drawn():
+    rng = np.random.default_rng(0)
+    recipe = PackingRecipe(max_variates=5, patch_sizes=(16,))
+    drawn = set()
+    for window, _ in zip(covaried(rng), range(60)):
+        kinds = np.nanmax(draw_sample(window, 512, rng, recipe).patches, axis=(1, 2)) // 10_000
+        drawn |= set(kinds.astype(int))
+    assert drawn == {0, 1, 100, 101, 200, 201, 202}
+
+
+@pytest.mark.parametrize(("n_variates", "past", "known"), [(1, 3, 0), (4, 30, 4), (4, 0, 5)])
+def test_padding_stays_low_with_covariates(n_variates, past, known):
+    padding = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        windows = covaried(rng, n_variates, past, known)
+        padding.append((pack(windows, 32, rng, PackingRecipe())["sample_id"] == 0).mean())
+    assert np.mean(padding) < 0.004
+
+
+def test_covariates_can_be_turned_off():
+    def packed_of(windows, rng):
+        return pack(windows, 4, rng, PackingRecipe(use_covariates=False))
+
+    rng = np.random.default_rng(1)
+    fields = packed_of(covaried(rng), rng)
+    seen = fields["target"][fields["observed_mask"]]
+    assert seen.max() < 100 * 10_000

@@ -1,9 +1,12 @@
 """Patches, masks and packed sequences: MOIRAI's training recipe as one pure function.
 
 A window becomes a *sample*: some of its variates, cropped to whole patches of one size, part of
-them masked for prediction. Samples are laid one after the other into rows of ``token_budget``
-tokens; the last of a row is cropped to what is left, so that next to nothing is padding.
-Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting Transformers*, §3.2.
+them masked for prediction. Covariates are further variates, never masked: known ones have a token
+for every patch, past ones only where no target is masked. Samples are laid one after the other into
+rows of ``token_budget`` tokens; the last of a row is cropped to what is left, so that next to
+nothing is padding.
+Source: Woo et al. 2024, *Unified Training of Universal Time Series Forecasting Transformers*, §3.2;
+covariates as uni2ts 2.0 feeds ``feat_dynamic_real`` and ``past_feat_dynamic_real``.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ class PackingRecipe:
         Least share of a window's patches that a sample keeps (unless a row has less room left);
         0 draws crops of any length, as MOIRAI does.
     max_variates
-        Most variates in a sample; wider windows are subsampled.
+        Most variates in a sample; wider windows are subsampled, their covariates first.
+    use_covariates
+        Whether covariates are seen.
     """
 
     patch_sizes: tuple[int, ...] = (16, 32, 64)
@@ -63,6 +68,7 @@ class PackingRecipe:
     min_patches: int = 2
     shortest_crop: float = 0.0
     max_variates: int = 128
+    use_covariates: bool = True
 
     def __post_init__(self) -> None:
         if not self.patch_sizes or any(size < 1 for size in self.patch_sizes):
@@ -104,14 +110,18 @@ def patch_size_candidates(freq: str | None, patch_sizes: tuple[int, ...]) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A window cut into patches, ``[variate, patch, patch_size]``."""
+    """A window cut into patches, ``[variate, patch, patch_size]``: targets, then covariates.
+
+    ``real`` tells which patches are tokens, ``masked`` which of these are predicted.
+    """
 
     patches: Float[np.ndarray, "variate patch size"]
     masked: Bool[np.ndarray, "variate patch"]
+    real: Bool[np.ndarray, "variate patch"]
 
     @property
     def tokens(self) -> int:
-        return int(self.masked.size)
+        return int(self.real.sum())
 
 
 def draw_sample(
@@ -143,12 +153,31 @@ def draw_sample(
     chosen = np.arange(window.target.shape[0])
     if n_variates < len(chosen):
         chosen = np.sort(rng.choice(len(chosen), n_variates, replace=False))
+    covariates, n_known = _covariates(window, recipe)
+    n_covariates = min(recipe.max_variates, room // n_patches) - n_variates
+    kept = np.arange(len(covariates))
+    if n_covariates < len(kept):
+        kept = np.sort(rng.choice(len(kept), max(n_covariates, 0), replace=False))
     start = int(rng.integers(window.length - n_patches * size + 1))
-    values = window.target[chosen, start : start + n_patches * size]
+    crop = np.s_[start : start + n_patches * size]
+    seen = [covariates[k][None, crop] for k in kept]
+    values = np.concatenate([window.target[chosen, crop], *seen])
+    masked = _draw_mask(n_variates, n_patches, rng, recipe)
+    is_past = np.r_[np.zeros(n_variates, bool), kept >= n_known]
     return Sample(
-        patches=values.reshape(n_variates, n_patches, size),
-        masked=_draw_mask(n_variates, n_patches, rng, recipe),
+        patches=values.reshape(len(values), n_patches, size),
+        masked=np.pad(masked, ((0, len(kept)), (0, 0))),
+        real=~(is_past[:, None] & masked.any(axis=0)),
     )
+
+
+def _covariates(window: Window, recipe: PackingRecipe) -> tuple[list[np.ndarray], int]:
+    """Rows of the known covariates, then of the past ones; how many are known."""
+    if not recipe.use_covariates:
+        return [], 0
+    known = () if window.known_covariates is None else window.known_covariates[:, : window.length]
+    past = () if window.past_covariates is None else window.past_covariates
+    return [*known, *past], len(known)
 
 
 def pack(
@@ -184,16 +213,17 @@ def pack(
 def _write(
     fields: dict[str, np.ndarray], row: int, begin: int, sample: Sample, sample_id: int
 ) -> None:
-    n_variates, n_patches, size = sample.patches.shape
+    size = sample.patches.shape[-1]
+    variate, patch = np.nonzero(sample.real)
     tokens = slice(begin, begin + sample.tokens)
-    values = sample.patches.reshape(sample.tokens, size)
+    values = sample.patches[variate, patch]
     observed = np.isfinite(values)
     fields["target"][row, tokens, :size] = np.where(observed, values, 0)
     fields["observed_mask"][row, tokens, :size] = observed
-    fields["prediction_mask"][row, tokens] = sample.masked.reshape(-1)
+    fields["prediction_mask"][row, tokens] = sample.masked[variate, patch]
     fields["sample_id"][row, tokens] = sample_id
-    fields["time_id"][row, tokens] = np.tile(np.arange(n_patches), n_variates)
-    fields["variate_id"][row, tokens] = np.repeat(np.arange(n_variates), n_patches)
+    fields["time_id"][row, tokens] = patch
+    fields["variate_id"][row, tokens] = variate
     fields["patch_size"][row, tokens] = size
 
 

@@ -50,10 +50,15 @@ def expect_able(model: Forecaster, tasks: Sequence[tuple[Task, Panel]]) -> None:
     ConfigError
         Naming the task, when its windows are more than the model can take.
     """
-    for task, _ in tasks:
-        width = len(task.targets) + len(task.past)
+    for task, panel in tasks:
         try:
-            model.expect_able(variates=width, context=task.context, horizon=task.horizon)
+            model.expect_able(
+                variates=len(task.targets) + len(task.past),
+                context=task.context,
+                horizon=task.horizon,
+                past=len(panel.info.past_covariates),
+                known=len(task.known),
+            )
         except ConfigError as error:
             raise ConfigError(error.what, where=f"task {task.name}", remedy=error.remedy) from error
 

@@ -253,8 +253,9 @@ class Moirai(nn.Module, Forecaster):
     ) -> Forecast:
         """Quantiles of the mixtures, all horizon tokens masked in one shot.
 
-        The latest ``config.context`` bars are looked at. With ``config.patch_size`` None, each
-        series uses the size that forecasts the end of its own context best.
+        The latest ``config.context`` bars are looked at, and their covariates as far as the token
+        budget allows. With ``config.patch_size`` None, each series uses the size that forecasts the
+        end of its own context best.
 
         Raises
         ------
@@ -265,10 +266,18 @@ class Moirai(nn.Module, Forecaster):
         """
         return moirai_forecast.forecast(self, context, horizon, quantile_levels)
 
-    def expect_able(self, *, variates: int, context: int, horizon: int) -> None:
-        """Raise :class:`ConfigError` when no patch size keeps them within the token budget."""
+    def expect_able(
+        self, *, variates: int, context: int, horizon: int, past: int = 0, known: int = 0
+    ) -> None:
+        """Raise :class:`ConfigError` when no patch size keeps the variates within the token budget.
+
+        Warns (:class:`UserWarning`) when it leaves covariates out; how many each forecast left out
+        is in its ``metadata["covariates_left_out"]``.
+        """
         seen = min(context, self.config.context)
-        moirai_forecast.fitting_patch_sizes(self.config, variates, seen, horizon)
+        moirai_forecast.expect_able(
+            self.config, width=variates, length=seen, horizon=horizon, past=past, known=known
+        )
 
     def choose_patch_size(
         self, contexts: Context | Sequence[Context], horizon: int | None = None

@@ -26,7 +26,7 @@ class MoiraiConfig:
         Bars in one token; each size has its own input and output projection.
     token_budget
         Most tokens in one packed row, hence in one series: variates × patches of context and
-        horizon.
+        horizon, covariates included.
     context, horizon
         Bars of history that a forecast looks at, and bars that training windows reach beyond them.
     patch_size
@@ -42,7 +42,12 @@ class MoiraiConfig:
     shortest_crop
         Least share of a training window that a sample keeps; 0 draws crops of any length.
     max_variates
-        Most variates in one training sample.
+        Most variates, covariates included, in one training sample.
+    use_covariates
+        Whether covariates are seen: as further variates, past ones up to the origin and known ones
+        over the horizon too; they are neither predicted nor scored. Where they do not all fit the
+        token budget, training samples draw some, and a forecast keeps the first: known before
+        past ones, each in the panel's order.
     dropout, attention_dropout
         In training only.
     scaling
@@ -79,6 +84,7 @@ class MoiraiConfig:
     patch_size_rule: str = "all"
     shortest_crop: float = 0.0
     max_variates: int = 128
+    use_covariates: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     scaling: bool = True
@@ -139,6 +145,7 @@ class MoiraiConfig:
             random_mask_share=self.random_mask_share,
             shortest_crop=self.shortest_crop,
             max_variates=self.max_variates,
+            use_covariates=self.use_covariates,
         )
 
     @classmethod

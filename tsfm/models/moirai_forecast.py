@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from tsfm.data.cropping import taken
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.base import QUANTILE_LEVELS, Batch, Context, Forecast
+from tsfm.models.moirai_covariates import Covariates, warn_of_left_out
 
 if TYPE_CHECKING:
     from tsfm.models.moirai import Moirai
@@ -30,26 +32,35 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
             remedy="drop the series or give a longer context",
         )
     sizes = _patch_sizes(model, context, horizon, present)
+    covariates = Covariates.of(seen, horizon, model.config)
     rng = np.random.default_rng(context.seed)
     was_training = model.training
     model.eval()
     try:
         parts = {
             int(size): _forecast_rows(
-                model, seen, present, np.flatnonzero(sizes == size), int(size), horizon, levels, rng
+                model, seen, covariates, present, np.flatnonzero(sizes == size), int(size), horizon,
+                levels, rng,
             )
             for size in np.unique(sizes)
-        }
+        }  # fmt: skip
     finally:
         model.train(was_training)
     order = np.argsort(np.concatenate([np.flatnonzero(sizes == size) for size in parts]))
-    quantiles, mean, samples = (np.concatenate(part)[order] for part in zip(*parts.values()))
+    quantiles, mean, samples, left_out = (
+        np.concatenate(part)[order] for part in zip(*parts.values())
+    )
+    metadata = {"patch_size": sizes.tolist()}
+    if covariates.values.size:
+        metadata["covariates_left_out"] = left_out.tolist()
+        worst = int(left_out.argmax())
+        warn_of_left_out(int(left_out[worst]), int(sizes[worst]), model.config)
     return Forecast(
         quantiles=quantiles,
         quantile_levels=levels,
         mean=mean,
         samples=samples if model.config.num_samples else None,
-        metadata={"patch_size": sizes.tolist()},
+        metadata=metadata,
     )
 
 
@@ -113,6 +124,21 @@ def fitting_patch_sizes(config: MoiraiConfig, width: int, length: int, horizon: 
     return sizes
 
 
+def expect_able(
+    config: MoiraiConfig, *, width: int, length: int, horizon: int, past: int, known: int
+) -> None:
+    """Raise or warn as :meth:`tsfm.models.base.Forecaster.expect_able`."""
+    fitting = fitting_patch_sizes(config, width, length, horizon)
+    if not config.use_covariates:
+        return
+    wanted = config.patch_size or fitting[0]
+    size = next((size for size in fitting if size >= wanted), fitting[-1])
+    given = Covariates(values=np.zeros((1, known + past, 1), np.float32), n_known=known)
+    n_past, n_future = -(-length // size), -(-horizon // size)
+    kept = given.kept(np.array([width]), n_past, n_future, config.token_budget)
+    warn_of_left_out(int(given.left_out(kept)[0]), size, config)
+
+
 def _held_out_losses(
     model: Moirai, context: Context, horizon: int
 ) -> dict[int, Float[np.ndarray, " batch"]]:
@@ -126,7 +152,14 @@ def _held_out_losses(
     rows = np.flatnonzero(np.any(observed, axis=(1, 2)))
     if not len(rows):
         return {}
-    head = Context(past=past, observed=observed, variates=window.variates).rows(rows.tolist())
+    head = Context(
+        past=past,
+        observed=observed,
+        variates=window.variates,
+        past_covariates=taken(window.past_covariates, np.s_[:, :length]),
+        known_covariates=taken(window.known_covariates, np.s_[:, : length + horizon]),
+    ).rows(rows.tolist())
+    covariates = Covariates.of(head, horizon, model.config)
     present = np.any(head.observed, axis=1)
     future = np.where(window.observed[rows, length:], window.past[rows, length:], np.nan)
     steps = np.abs(np.diff(np.where(head.observed, head.past, np.nan), axis=1))
@@ -135,8 +168,8 @@ def _held_out_losses(
     losses = {}
     for size in fitting_patch_sizes(model.config, widest, length, horizon):
         everything = np.arange(len(rows))
-        quantiles, _, _ = _forecast_rows(
-            model, head, present, everything, size, horizon, QUANTILE_LEVELS, None
+        quantiles, *_ = _forecast_rows(
+            model, head, covariates, present, everything, size, horizon, QUANTILE_LEVELS, None
         )
         error = future[..., None] - quantiles
         pinball = np.maximum(
@@ -157,29 +190,32 @@ def _mean_per_series(values: Float[np.ndarray, "batch ..."]) -> Float[np.ndarray
 def _forecast_rows(
     model: Moirai,
     context: Context,
+    covariates: Covariates,
     present: Bool[np.ndarray, "batch variate"],
     rows: np.ndarray,
     size: int,
     horizon: int,
     levels: tuple[float, ...],
     rng: np.random.Generator | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantiles, means and samples of some series, all at one patch size."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Quantiles, means and samples of some series, all at one patch size; covariates left out."""
     config = model.config
     width, n_future = context.past.shape[2], -(-horizon // size)
     n_past = -(-context.length // size)
+    kept = covariates.kept(present.sum(axis=1), n_past, n_future, config.token_budget)
+    n_rows = width + kept.shape[1]
     n_samples = config.num_samples if rng is not None else 0
     shape = (len(rows), width, n_future * size)
     quantiles = np.full((*shape, len(levels)), np.nan, np.float32)
     mean = np.full(shape, np.nan, np.float32)
     samples = np.full((*shape, n_samples), np.nan, np.float32)
-    step = max(1, config.forecast_tokens // (width * (n_past + n_future)))
+    step = max(1, config.forecast_tokens // (n_rows * (n_past + n_future)))
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
-        batch = _tokens(context, present, chunk, size, n_past, n_future)
+        batch = _tokens(context, covariates, present, kept, chunk, size, n_past, n_future)
         batch = {name: value.to(model.device) for name, value in batch.items()}
         for slots, mixture in model.predict_tokens(batch):
-            series, token = np.divmod(slots.cpu().numpy(), width * (n_past + n_future))
+            series, token = np.divmod(slots.cpu().numpy(), n_rows * (n_past + n_future))
             variate, patch = np.divmod(token, n_past + n_future)
             place = (
                 start + series[:, None],
@@ -195,41 +231,53 @@ def _forecast_rows(
         quantiles[:, :, cut].swapaxes(1, 2),
         mean[:, :, cut].swapaxes(1, 2),
         samples[:, :, cut].transpose(0, 3, 2, 1),
+        covariates.left_out(kept)[rows],
     )
 
 
 def _tokens(
     context: Context,
+    covariates: Covariates,
     present: Bool[np.ndarray, "batch variate"],
+    kept: Bool[np.ndarray, "batch covariate"],
     rows: np.ndarray,
     size: int,
     n_past: int,
     n_future: int,
 ) -> Batch:
-    """One packed row per series: each variate's patches of past and horizon, variate by variate."""
-    pad = n_past * size - context.length
-    past = np.pad(context.past[rows].swapaxes(1, 2), ((0, 0), (0, 0), (pad, n_future * size)))
-    seen = np.pad(context.observed[rows].swapaxes(1, 2), ((0, 0), (0, 0), (pad, n_future * size)))
-    n_series, width, _ = past.shape
-    total = np.where(seen, past, 0).sum(-1, dtype=np.float64)
+    """One packed row per series: the patches of past and horizon, variate by variate.
+
+    Covariates follow the variates. Their patches beyond the origin are there where a value is.
+    """
+    width, n_tokens = present.shape[1], n_past + n_future
+    past = np.where(context.observed[rows], context.past[rows], np.nan).swapaxes(1, 2)
+    values = np.full((len(rows), width + kept.shape[1], n_tokens * size), np.nan, np.float32)
+    first = n_past * size - context.length
+    values[:, :width, first : first + context.length] = past
+    values[:, width:, first : first + covariates.values.shape[2]] = covariates.values[rows]
+    seen = np.isfinite(values)
+    total = np.where(seen, values, 0).sum(-1, dtype=np.float64)
     centre = (total / np.maximum(seen.sum(-1), 1)).astype(np.float32)
-    past = np.where(seen, past, centre[:, :, None])
-    n_tokens = n_past + n_future
-    seen = seen.reshape(n_series, width, n_tokens, size)
-    begun = np.cumsum(seen.any(axis=(1, 3)), axis=1) > 0
-    real = present[rows][:, :, None] & begun[:, None, :]
+    values = np.where(seen, values, centre[:, :, None])
+    n_series, n_rows, _ = values.shape
+    seen = seen.reshape(n_series, n_rows, n_tokens, size)
+    begun = np.cumsum(seen[:, :width].any(axis=(1, 3)), axis=1) > 0
     place = np.arange(n_tokens)
-    shape = (n_series, width, n_tokens)
+    is_variate = np.arange(n_rows)[:, None] < width
+    chosen = np.concatenate([present[rows], kept[rows]], axis=1)
+    told = is_variate | (place < n_past) | seen.any(axis=3)
+    real = chosen[:, :, None] & begun[:, None, :] & told
+    shape = (n_series, n_rows, n_tokens)
 
     def slots(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.broadcast_to(values, shape).reshape(n_series, -1).copy())
 
     return {
-        "target": torch.from_numpy(past.reshape(n_series, width * n_tokens, size)),
-        "observed_mask": torch.from_numpy(seen.reshape(n_series, width * n_tokens, size)),
+        "target": torch.from_numpy(values.reshape(n_series, n_rows * n_tokens, size)),
+        "observed_mask": torch.from_numpy(seen.reshape(n_series, n_rows * n_tokens, size)),
         "sample_id": slots(real.astype(np.int64)),
         "time_id": slots(place),
-        "variate_id": slots(np.arange(width)[:, None]),
-        "prediction_mask": slots(place >= n_past),
+        "variate_id": slots(np.arange(n_rows)[:, None]),
+        "prediction_mask": slots(is_variate & (place >= n_past)),
         "patch_size": slots(np.array(size)),
     }
