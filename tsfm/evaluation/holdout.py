@@ -6,10 +6,9 @@ symbols trained on. They are drawn from those that can be judged there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from tsfm.data.panel import Panel
@@ -17,6 +16,7 @@ from tsfm.data.sources import SourceConfig
 from tsfm.data.splits import split_by_item, split_by_time
 from tsfm.errors import DataError
 from tsfm.evaluation.config import EvaluationConfig
+from tsfm.evaluation.cutoffs import Cutoffs, cutoffs, shared_cutoffs
 from tsfm.evaluation.tasks import Task
 
 
@@ -49,15 +49,36 @@ def hold_out_each(
     context: int,
     horizon: int,
 ) -> list[HoldOut]:
-    """:func:`hold_out` of every panel of a source."""
+    """:func:`hold_out` of every panel of a source.
+
+    Panels that share items are cut at the same dates (:func:`shared_cutoffs`), and an item that one
+    holds out is held out of all.
+    """
+    panels = list(panels)
+    shares = (config.validation_share, config.test_share)
+    cuts = shared_cutoffs(panels, *shares, least=2 * horizon)
+    drawn: set[str] = set()
+    if len(panels) > 1:
+        for panel, cut in zip(panels, cuts, strict=True):
+            drawn.update(_drawn(panel, config, cut.test, context, horizon))
     return [
-        hold_out(panel, config, context=context, horizon=horizon, evaluation=evaluation)
-        for panel in panels
-    ]
+        hold_out(
+            panel, config, context=context, horizon=horizon, evaluation=evaluation,
+            cut=cut, also_held_out=drawn,
+        )
+        for panel, cut in zip(panels, cuts, strict=True)
+    ]  # fmt: skip
 
 
 def hold_out(
-    panel: Panel, config: SourceConfig, *, context: int, horizon: int, evaluation: EvaluationConfig
+    panel: Panel,
+    config: SourceConfig,
+    *,
+    context: int,
+    horizon: int,
+    evaluation: EvaluationConfig,
+    cut: Cutoffs | None = None,
+    also_held_out: Collection[str] = (),
 ) -> HoldOut:
     """Divide a panel by time (with an embargo of one horizon) and by item.
 
@@ -67,6 +88,10 @@ def hold_out(
         Its shares and seed say how much is kept, and of which items.
     evaluation
         How many series and origins a task has.
+    cut
+        Where validation and test begin; by default by the config's shares of the panel's bars.
+    also_held_out
+        Items that other panels hold out.
 
     Raises
     ------
@@ -80,8 +105,9 @@ def hold_out(
             where=f"panel {panel.info.name}",
             remedy="shorten context or horizon, or give longer series",
         )
-    validation_start, test_start = _cutoffs(panel, config.validation_share, config.test_share)
-    known, unknown = _split_judged(panel, config, test_start, context, horizon)
+    validation_start, test_start = cut or cutoffs(panel, config.validation_share, config.test_share)
+    chosen = _drawn(panel, config, test_start, context, horizon) | set(also_held_out)
+    known, unknown = _divided(panel, chosen)
     try:
         split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
     except DataError as error:
@@ -123,10 +149,10 @@ def hold_out(
     )
 
 
-def _split_judged(
+def _drawn(
     panel: Panel, config: SourceConfig, test_start: pd.Timestamp, context: int, horizon: int
-) -> tuple[Panel, Panel]:
-    """Items to train on, and the held-out share of those that can be judged."""
+) -> set[str]:
+    """The held-out share of the items that can be judged."""
     able = _long_enough(panel, test_start, context, horizon)
     if len(able) < min(2, len(panel)):
         raise DataError(
@@ -136,8 +162,19 @@ def _split_judged(
             remedy="shorten context or horizon, or give longer series or a larger test_share",
         )
     _, unknown = split_by_item(panel.select(able), held_out=config.held_out_share, seed=config.seed)
-    kept = [item_id for item_id in panel.item_ids if item_id not in set(unknown.item_ids)]
-    return panel.select(kept), unknown
+    return set(unknown.item_ids)
+
+
+def _divided(panel: Panel, held_out: Collection[str]) -> tuple[Panel, Panel]:
+    """Items to train on, and the others."""
+    kept = [item_id for item_id in panel.item_ids if item_id not in held_out]
+    if not kept:
+        raise DataError(
+            "every item is held out, here or by a panel that shares it",
+            where=f"panel {panel.info.name}",
+            remedy="draw others by another data.seed, or hold out less by data.held_out_share",
+        )
+    return panel.select(kept), panel.select(i for i in panel.item_ids if i in held_out)
 
 
 def _long_enough(panel: Panel, first_origin: pd.Timestamp, context: int, horizon: int) -> list[str]:
@@ -147,19 +184,3 @@ def _long_enough(panel: Panel, first_origin: pd.Timestamp, context: int, horizon
         for item, item_id in enumerate(panel.item_ids)
         if max(context, panel.position(item, first_origin)) + horizon <= panel.lengths[item]
     ]
-
-
-def _cutoffs(
-    panel: Panel, validation_share: float, test_share: float
-) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Where validation and test begin: quantiles of all the panel's bars in time."""
-    stamps = [panel.timestamps(item) for item in range(len(panel))]
-    if any(stamp is None for stamp in stamps):
-        raise DataError(
-            "the series have no timestamps", where=f"panel {panel.info.name}",
-            remedy="build the panel with start and freq, or with explicit timestamps",
-        )  # fmt: skip
-    pooled = np.sort(np.concatenate([stamp for stamp in stamps if stamp is not None]))
-    shares = (1 - validation_share - test_share, 1 - test_share)
-    validation, test = (pd.Timestamp(pooled[int(share * len(pooled))]) for share in shares)
-    return validation, test
