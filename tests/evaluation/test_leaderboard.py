@@ -91,6 +91,94 @@ def test_only_windows_that_both_answered_are_compared(scores: pd.DataFrame) -> N
     )
 
 
+def forgetful(result: Backtest, name: str, share: float, seed: int) -> Backtest:
+    """Random forecasts, some bars of each window left out."""
+    rng = np.random.default_rng(seed)
+    mean = 3 + rng.standard_normal(result.mean.shape)
+    quantiles = mean[..., None] + np.linspace(-1.3, 1.3, 9)
+    left_out = rng.random(mean.shape) < share
+    left_out[:, 0] |= share > 0  # as a baseline that never knows the first bar
+    mean[left_out] = np.nan
+    return replace(result, model=name, mean=mean, quantiles=quantiles)
+
+
+def compared_bar_by_bar(
+    ours: Backtest, theirs: Backtest, metric: str, variate: int
+) -> tuple[list[float], int]:
+    """Both values, by a loop over bars, and the number of windows that share any."""
+    levels = ours.task.quantile_levels
+    sums, windows = [[0.0, 0.0], [0.0, 0.0]], 0
+    for window in range(len(ours.origins)):
+        shared = 0
+        for bar in range(ours.task.horizon):
+            y = float(ours.actual[window, bar, variate])
+            if not all(np.isfinite([y, *(b.mean[window, bar, variate] for b in (ours, theirs))])):
+                continue
+            shared += 1
+            for total, forecaster in zip(sums, (ours, theirs), strict=True):
+                quantiles = forecaster.quantiles[window, bar, variate]
+                pinball = [
+                    level * (y - q) if y >= q else (1 - level) * (q - y)
+                    for level, q in zip(levels, quantiles, strict=True)
+                ]
+                terms = {
+                    "crps": (2 * float(np.mean(pinball)), 1.0),
+                    "wql": (2 * float(np.mean(pinball)), abs(y)),
+                    "mase": (abs(y - float(quantiles[4])) / ours.scale[window, variate], 1.0),
+                    "rmse": ((y - float(forecaster.mean[window, bar, variate])) ** 2, 1.0),
+                }
+                total[0] += terms[metric][0]
+                total[1] += terms[metric][1]
+        windows += shared > 0
+    values = [top / bottom for top, bottom in sums]
+    return [float(np.sqrt(v)) if metric == "rmse" else v for v in values], windows
+
+
+@pytest.mark.parametrize("metric", ["crps", "wql", "mase", "rmse"])
+@pytest.mark.parametrize("shares", [(0.0, 0.4), (0.3, 0.0), (0.5, 0.6)])
+def test_both_are_compared_on_the_bars_that_both_forecast(
+    answered: Callable[..., Backtest], metric: str, shares: tuple[float, float]
+) -> None:
+    result = answered(windows=60)
+    pair = [forgetful(result, f"m{k}", share, seed=10 + k) for k, share in enumerate(shares)]
+    table = compare(concat_scores([score(one) for one in pair]), "m0", metric, replicates=20)
+    assert list(table["variate"]) == ["v0", "v1"]
+    for variate, row in enumerate(table.itertuples()):
+        expected, windows = compared_bar_by_bar(*pair, metric, variate)
+        assert [row.value, row.baseline_value] == pytest.approx(expected, rel=1e-6)
+        assert row.skill == pytest.approx(1 - expected[0] / expected[1], abs=1e-6)
+        assert row.low < row.skill < row.high
+        assert row.windows == windows
+
+
+def test_forecasters_of_different_bars_have_nothing_to_compare(
+    answered: Callable[..., Backtest],
+) -> None:
+    result = answered()
+    early, late = result.mean.copy(), result.mean.copy()
+    early[:, 3:], late[:, :3] = np.nan, np.nan
+    pair = [replace(result, model="early", mean=early), replace(result, model="late", mean=late)]
+    assert compare(concat_scores([score(one) for one in pair]), "early", replicates=20).empty
+
+
+def test_the_best_baseline_is_told_on_the_same_bars(answered: Callable[..., Backtest]) -> None:
+    """One that forecasts nothing but the easy bars has the lowest loss and is not the best."""
+    result = answered(windows=60)
+    center = np.where(np.isfinite(result.actual), result.actual, 3.0)
+    hard = np.array([0.1, 0.1, 5.0, 5.0, 5.0])[:, None]
+
+    def forecaster(name: str, error: float) -> Backtest:
+        mean = center + error * hard
+        quantiles = mean[..., None] + np.linspace(-0.1, 0.1, 9)
+        return replace(result, model=name, mean=mean, quantiles=quantiles)
+
+    evasive = forecaster("evasive", 2.0)
+    evasive.mean[:, 2:] = np.nan
+    backtests = [forecaster("ours", 1.0), forecaster("full", 1.1), evasive]
+    table = compare(concat_scores([score(one) for one in backtests]), "ours", replicates=20)
+    assert set(table[table["is_best_baseline"]]["baseline"]) == {"full"}
+
+
 def test_without_independent_clusters_nothing_is_decided(scores: pd.DataFrame) -> None:
     table = compare(scores.assign(block=0, item_id="S"), "sharp", replicates=50)
     assert set(table["verdict"]) == {"undecided"}

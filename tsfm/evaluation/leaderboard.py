@@ -12,6 +12,7 @@ from tsfm.evaluation.bootstrap import bootstrap_ratios, interval
 from tsfm.evaluation.metrics import LOSSES, finish
 
 _WINDOW = ["item_id", "origin"]
+_SUMS = ["numerator", "denominator", "terms", "sizes"]
 
 
 def leaderboard(
@@ -69,7 +70,7 @@ def compare(
     replicates: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One model beside each other forecaster, paired on the windows that both answered.
+    """One model beside each other forecaster, paired on the bars that both forecast.
 
     Returns
     -------
@@ -78,7 +79,8 @@ def compare(
         ``skill = 1 − value / baseline_value`` with its paired interval ``low, high``, ``verdict``
         (``win`` when the interval lies above zero, ``loss`` when below, else ``tie``; ``undecided``
         where too few independent clusters give no interval),
-        ``is_best_baseline``, ``windows`` and ``clusters``.
+        ``is_best_baseline`` (lowest beside the model on the same bars), ``windows`` and
+        ``clusters``.
 
     Raises
     ------
@@ -97,8 +99,9 @@ def compare(
             if row:
                 rows.append(keys | {"model": model, "baseline": baseline, "metric": metric} | row)
     table = pd.DataFrame(rows, columns=_COMPARISON)
-    best = table.groupby(["task", "variate"], sort=False)["baseline_value"].transform("min")
-    table["is_best_baseline"] = table["baseline_value"] == best
+    relative = table["baseline_value"] / table["value"].where(table["value"] > 0, 1.0)
+    best = relative.groupby([table["task"], table["variate"]], sort=False).transform("min")
+    table["is_best_baseline"] = relative == best
     return table
 
 
@@ -177,9 +180,8 @@ def _pair(
     replicates: int,
     seed: int,
 ) -> dict[str, object]:
-    joined = ours.merge(
-        theirs[[*_WINDOW, "numerator", "denominator"]], on=_WINDOW, suffixes=("", "_b")
-    )
+    joined = ours.merge(theirs[[*_WINDOW, *_SUMS]], on=_WINDOW, suffixes=("", "_b"))
+    joined = _on_common_bars(joined)
     if joined.empty:
         return {}
     sums = [_sums(joined), _sums(joined, "_b")]
@@ -198,6 +200,24 @@ def _pair(
         "windows": len(joined),
         "clusters": clusters,
     }
+
+
+def _on_common_bars(joined: pd.DataFrame) -> pd.DataFrame:
+    """Sums over the bars of each window that both forecast; windows without any are left out."""
+    if joined.empty:
+        return joined
+    terms = [np.stack(joined[f"terms{side}"].to_list()) for side in ("", "_b")]
+    ours, theirs = (np.isfinite(term) for term in terms)
+    uneven, common = (ours != theirs).any(axis=1), ours & theirs
+    if not uneven.any():
+        return joined
+    changed = {}
+    for side, term in zip(("", "_b"), terms, strict=True):
+        sizes = np.stack(joined[f"sizes{side}"].to_list())
+        for name, values in ((f"numerator{side}", term), (f"denominator{side}", sizes)):
+            summed = np.where(common, values, 0).sum(axis=1, dtype=np.float64)
+            changed[name] = np.where(uneven, summed, joined[name])
+    return joined.assign(**changed)[common.any(axis=1)]
 
 
 def _verdict(low: float, high: float) -> str:

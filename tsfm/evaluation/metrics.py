@@ -40,11 +40,13 @@ SCORE_COLUMNS = (
     "value",
     "numerator",
     "denominator",
+    "terms",
+    "sizes",
 )
 
 
 class Sums(NamedTuple):
-    """``value = numerator / denominator`` of each window and variate (its root for RMSE)."""
+    """``value = numerator / denominator`` (its root for RMSE), of bars or of sums over them."""
 
     numerator: np.ndarray
     denominator: np.ndarray
@@ -127,12 +129,21 @@ def per_bar(backtest: Backtest, metric: str) -> np.ndarray:
     return np.where(backtest.scored, values, np.nan)
 
 
-def window_sums(backtest: Backtest, metric: str) -> Sums:
-    """Numerator and denominator of every window and variate, ``[window, variate]`` each."""
+def bar_sums(backtest: Backtest, metric: str) -> Sums:
+    """Numerator and denominator of every bar, ``[window, horizon, variate]`` each.
+
+    Numerators are NaN where nothing is scored; denominators are zero there.
+    """
     terms = per_bar(backtest, metric)
     scored = np.isfinite(terms)
-    sizes = np.abs(backtest.actual).astype(np.float64) if metric == "wql" else scored
-    return Sums(np.where(scored, terms, 0.0).sum(axis=1), np.where(scored, sizes, 0.0).sum(axis=1))
+    sizes = np.where(scored, np.abs(backtest.actual), 0.0) if metric == "wql" else scored
+    return Sums(terms, sizes)
+
+
+def window_sums(backtest: Backtest, metric: str) -> Sums:
+    """Numerator and denominator of every window and variate, ``[window, variate]`` each."""
+    terms, sizes = bar_sums(backtest, metric)
+    return Sums(np.nansum(terms, axis=1), sizes.sum(axis=1, dtype=np.float64))
 
 
 def score(backtest: Backtest) -> pd.DataFrame:
@@ -142,8 +153,9 @@ def score(backtest: Backtest) -> pd.DataFrame:
     -------
     pd.DataFrame
         One row per window, variate and metric of the task, columns :data:`SCORE_COLUMNS`;
-        ``block`` numbers the time blocks of the bootstrap. Windows with nothing to score are left
-        out.
+        ``block`` numbers the time blocks of the bootstrap. ``numerator`` and ``denominator`` are
+        summed over the window's bars, ``terms`` (NaN where nothing is scored) and ``sizes`` are
+        their arrays ``[horizon]``. Windows with nothing to score are left out.
     """
     task, windows = backtest.task, len(backtest.origins)
     stamps = backtest.timestamps[:, 0]
@@ -158,9 +170,9 @@ def score(backtest: Backtest) -> pd.DataFrame:
     }
     frames = []
     for metric in task.metrics:
-        numerator, denominator = window_sums(backtest, metric)
+        bars, sums = bar_sums(backtest, metric), window_sums(backtest, metric)
         for column, variate in enumerate(task.targets):
-            top, bottom = numerator[:, column], denominator[:, column]
+            top, bottom = sums.numerator[:, column], sums.denominator[:, column]
             with np.errstate(invalid="ignore", divide="ignore"):
                 value = finish(metric, top / bottom)
             frame = pd.DataFrame(
@@ -171,6 +183,8 @@ def score(backtest: Backtest) -> pd.DataFrame:
                     "value": value,
                     "numerator": top,
                     "denominator": bottom,
+                    "terms": list(bars.numerator[:, :, column].astype(np.float32)),
+                    "sizes": list(bars.denominator[:, :, column]),
                 }
             )
             frames.append(frame[bottom > 0])
