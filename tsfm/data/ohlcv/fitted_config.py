@@ -24,8 +24,9 @@ class RegimesConfig:
         Trailing bars that observations are averaged over, so that the time of day is no regime;
         0: the bars of a session where bars are shorter than a day, else one.
     window
-        Trailing bars that observations are standardised by; 0: the training period's own mean and
-        spread, for a single series such as a market basket.
+        Trailing bars that observations are standardised by, so that a regime is calm or wild beside
+        the recent past of its own series; 0: the training period's own mean and spread, for a
+        single series such as a market basket.
     clip
         Standardised observations are cut here, so that no single bar dictates the regime.
     covariance
