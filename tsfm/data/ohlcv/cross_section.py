@@ -13,7 +13,7 @@ import polars as pl
 from tsfm.data.ohlcv.features import rank_inputs
 from tsfm.data.ohlcv.features_config import FeatureConfig, MarketConfig
 from tsfm.data.ohlcv.observed import bounds
-from tsfm.data.ohlcv.ranks import RankTable
+from tsfm.data.ohlcv.ranks import RankTable, among, union
 
 if TYPE_CHECKING:
     from tsfm.data.ohlcv.lake import Instrument, Lake
@@ -43,18 +43,20 @@ class Market:
         """
         stamps = core["ts"].dt.epoch("us").to_numpy()
         times = self.basket["ts"].dt.epoch("us").to_numpy()
-        place = np.minimum(np.searchsorted(times, stamps), max(len(times) - 1, 0))
-        found = times[place] == stamps if len(times) else np.zeros(len(stamps), bool)
         own = core["_return"].fill_null(np.nan).to_numpy()
-        has = np.isfinite(own)
-        others = self.basket["members"].to_numpy()[place] - has
-        total = self.basket["total"].to_numpy()[place] - np.where(has, own, 0.0)
-        paired = has & found & (others > 0)
-        basket = np.where(paired, total / np.maximum(others, 1), np.nan)
+        sums = self.basket["total"].to_numpy(), self.basket["members"].to_numpy()
+        total, members = np.full(len(own), np.nan), np.zeros(len(own))
+        symbols = bounds(core)
+        for first, stop in symbols:
+            place, found = among(times, stamps[first:stop])
+            total[first:stop][found], members[first:stop][found] = (v[place] for v in sums)
+        others = members - 1
+        paired = np.isfinite(own) & (others > 0)
+        basket = np.divide(total - own, others, out=np.full(len(own), np.nan), where=paired)
         made = {"_basket": basket, "_own": np.where(paired, own, np.nan)}
         if self.ranks is not None:
             ranks = np.empty((len(stamps), len(self.ranks.columns)), np.float32)
-            for first, stop in bounds(core):
+            for first, stop in symbols:
                 ranks[first:stop] = self.ranks.read(core["symbol"][first], stamps[first:stop])
             made |= {f"rank_{name}": ranks[:, k] for k, name in enumerate(self.ranks.columns)}
         return core.hstack(pl.DataFrame(made).fill_nan(None))
@@ -90,8 +92,9 @@ class MarketBuilder:
         values = rank_inputs(bars, self.config.ranks)
         stamps = values["ts"].dt.epoch("us").to_numpy()
         returns = values["_return"].fill_null(np.nan).to_numpy()
-        self._widen(np.unique(stamps))
-        for first, stop in bounds(values):
+        symbols = bounds(values)
+        self._widen(union([self._times, *(stamps[first:stop] for first, stop in symbols)]))
+        for first, stop in symbols:
             place = np.searchsorted(self._times, stamps[first:stop])
             known = np.isfinite(returns[first:stop])
             self._total[place[known]] += returns[first:stop][known]
@@ -112,9 +115,8 @@ class MarketBuilder:
         )
         return Market(basket=basket, ranks=self._table)
 
-    def _widen(self, stamps: np.ndarray) -> None:
+    def _widen(self, times: np.ndarray) -> None:
         """Sums stay the same, whichever symbols come together: each is added by itself."""
-        times = np.union1d(self._times, stamps)
         if len(times) == len(self._times):
             return
         place = np.searchsorted(times, self._times)

@@ -32,17 +32,15 @@ class Indicator:
     Attributes
     ----------
     raw
-        Of one symbol's observed bars; may hold several outputs.
-    key
-        Name of the raw column.
+        Of one symbol's observed bars, by the name of the column it is kept in; TA-Lib's may hold
+        several outputs.
     columns
-        From the raw column and the bars, by feature name.
+        From the raw columns and the bars, by feature name.
     uses_volume
         Whether volume is among the inputs.
     """
 
-    raw: pl.Expr
-    key: str
+    raw: Mapping[str, pl.Expr]
     columns: Mapping[str, pl.Expr]
     uses_volume: bool
 
@@ -77,11 +75,14 @@ def indicator(config: IndicatorConfig) -> Indicator:
     for name in config.outputs:
         _known(name, held or ("real",), "output", where)
     raw = _called(function, columns, _typed(config.parameters, signature), where)
-    key = _prefix(config, columns)
+    prefix = _prefix(config, columns)
+    key = f"_ta_{prefix}"
+    kept = {key: raw}
+    if config.relation == "flow":
+        kept[f"{key}_traded"] = pl.col("volume").rolling_sum(config.span)
     return Indicator(
-        raw=_flow(raw, held, config, where) if config.relation == "flow" else raw,
-        key=f"ta_{key}",
-        columns=_columns(config, key, f"ta_{key}", held, where),
+        raw=kept,
+        columns=_columns(config, prefix, key, held, where),
         uses_volume="volume" in columns or config.relation == "flow",
     )
 
@@ -128,18 +129,18 @@ def _prefix(config: IndicatorConfig, columns: tuple[str, ...]) -> str:
     return "_".join([config.function.lower(), *own, *numbers, *span])
 
 
-def _flow(raw: pl.Expr, held: Iterable[str], config: IndicatorConfig, where: str) -> pl.Expr:
-    if tuple(held):
-        raise ConfigError("relation=flow needs a function with one output", where=where)
-    traded = pl.col("volume").rolling_sum(config.span)
-    return pl.when(traded > 0).then((raw - raw.shift(config.span)) / traded)
-
-
 def _columns(
     config: IndicatorConfig, prefix: str, key: str, held: tuple[str, ...], where: str
 ) -> dict[str, pl.Expr]:
     close = pl.col("close")
-    if config.relation == "band":
+    made: dict[str, pl.Expr]
+    if config.relation == "flow":
+        if held:
+            raise ConfigError("relation=flow needs a function with one output", where=where)
+        traded = pl.col(f"{key}_traded")
+        change = pl.col(key) - pl.col(key).shift(config.span)
+        made = {prefix: pl.when(traded > 0).then(change / traded)}
+    elif config.relation == "band":
         if not set(BANDS) <= set(held):
             raise ConfigError(
                 f"relation=band needs outputs {', '.join(BANDS)}",
@@ -226,7 +227,7 @@ def _settled(whole: np.ndarray, late: np.ndarray) -> np.ndarray:
 
 
 def _values(made: Indicator, bars: pl.DataFrame) -> np.ndarray:
-    raw = bars.with_columns(made.raw.alias(made.key))
+    raw = bars.with_columns(**made.raw)
     columns = raw.select(value.cast(pl.Float64).alias(name) for name, value in made.columns.items())
     return columns.fill_null(np.nan).to_numpy().T
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,7 +89,7 @@ class RankTable:
         if not symbols:
             return
         stamps = values["ts"].dt.epoch("us").to_numpy()
-        calendar = np.unique(stamps)
+        calendar = union([stamps[first:stop] for first, stop in rows])
         dense = np.full((len(calendar), len(symbols), len(self.columns)), np.nan, np.float32)
         table = values.select(self.columns).fill_null(np.nan).to_numpy()
         for k, (first, stop) in enumerate(rows):
@@ -135,10 +136,10 @@ class RankTable:
             shape = (len(calendar), len(batch.symbols), len(self.columns))
             self._latest = (number, calendar, ranks.reshape(shape))
         _, calendar, ranks = self._latest
-        place = np.minimum(np.searchsorted(calendar, stamps), len(calendar) - 1)
-        found = ranks[place, batch.symbols.index(symbol)]
-        found[calendar[place] != stamps] = np.nan
-        return found
+        place, found = among(calendar, stamps)
+        made = np.full((len(stamps), len(self.columns)), np.nan, np.float32)
+        made[found] = ranks[place, batch.symbols.index(symbol)]
+        return made
 
     def _keep(self, calendar: np.ndarray) -> Path:
         """Batches of one exchange share a file."""
@@ -170,6 +171,29 @@ class RankTable:
             with path.open("r+b") as file:
                 file.seek(offset)
                 file.write(dense[rows, :, columns].transpose(0, 2, 1).tobytes())
+
+
+def union(calendars: Sequence[np.ndarray]) -> np.ndarray:
+    """All times of some increasing calendars, which are often the same."""
+    whole = calendars[0] if len(calendars) else np.empty(0, np.int64)
+    for calendar in calendars[1:]:
+        if not np.array_equal(whole, calendar):
+            whole = np.union1d(whole, calendar)
+    return whole
+
+
+def among(times: np.ndarray, stamps: np.ndarray) -> tuple[Any, Any]:
+    """Where those of ``stamps`` that are in ``times`` are there, and which they are.
+
+    Both increase; slices where ``stamps`` is a stretch of ``times``, the usual case.
+    """
+    first = int(np.searchsorted(times, stamps[0])) if len(stamps) else 0
+    stretch = slice(first, first + len(stamps))
+    if np.array_equal(times[stretch], stamps):
+        return stretch, slice(None)
+    place = np.minimum(np.searchsorted(times, stamps), max(len(times) - 1, 0))
+    found = times[place] == stamps if len(times) else np.zeros(len(stamps), bool)
+    return place[found], found
 
 
 def percentile_ranks(values: Float[np.ndarray, "row symbol"]) -> None:
