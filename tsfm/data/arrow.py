@@ -20,11 +20,17 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from tsfm.data.panel_state import (
+    DATA_FILE,
+    STATE_FILE,
+    damaged,
+    move_into_place,
+    read_state,
+    write_state,
+)
 from tsfm.data.series import PanelInfo, Series, checked
 from tsfm.errors import DataError
 
-DATA_FILE = "data-00000-of-00001.arrow"
-STATE_FILE = "state.json"
 BATCH_BYTES = 32 << 20
 BATCH_ITEMS = 4096
 
@@ -77,14 +83,14 @@ class Store:
         self.source = source
         self.path = source if isinstance(source, Path) else None
         self.where = "memory" if self.path is None else str(self.path)
-        self.state = _read_state(self.path) if self.path else None
+        self.state = read_state(self.path) if self.path else None
         with self._readable():
             self._batches, schema = _read_batches(source)
             self.info = PanelInfo.from_json(schema.metadata[b"tsfm"].decode())
         self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64)
         self._size = int(self._ends[-1]) if len(self._ends) else 0
         if self.state is not None and self.state["tsfm"]["items"] != self._size:
-            raise _damaged(self.where, f"{self._size} items of {self.state['tsfm']['items']} left")
+            raise damaged(self.where, f"{self._size} items of {self.state['tsfm']['items']} left")
         self._records: list[Record | None] = [None] * self._size
 
     def __len__(self) -> int:
@@ -148,7 +154,7 @@ class Store:
             ValueError,
             OverflowError,
         ) as error:
-            raise _damaged(self.where, f"{type(error).__name__}: {error}") from error
+            raise damaged(self.where, f"{type(error).__name__}: {error}") from error
 
 
 def write(path: Path, series: Iterable[Series], info: PanelInfo, *, overwrite: bool) -> None:
@@ -174,10 +180,8 @@ def write(path: Path, series: Iterable[Series], info: PanelInfo, *, overwrite: b
         partial.mkdir(parents=True)
         with (partial / DATA_FILE).open("wb") as sink:
             items, fingerprint = _write_stream(sink, series, info)
-        size = (partial / DATA_FILE).stat().st_size
-        (partial / "dataset_info.json").write_text("{}")
-        (partial / STATE_FILE).write_text(json.dumps(_state(fingerprint, items, size), indent=2))
-        _move_into_place(partial, path)
+        write_state(partial, fingerprint, items)
+        move_into_place(partial, path)
     except OSError as error:
         raise DataError(
             f"the panel cannot be written: {error.strerror or error}",
@@ -217,10 +221,15 @@ class Digest:
         return self._hash.hexdigest()
 
 
+def schema_of(info: PanelInfo) -> pa.Schema:
+    """The stream's, with what the series share in its metadata."""
+    return _SCHEMA.with_metadata({"tsfm": info.to_json()})
+
+
 def _write_stream(
     sink: IO[bytes] | pa.NativeFile, series: Iterable[Series], info: PanelInfo
 ) -> Any:
-    schema = _SCHEMA.with_metadata({"tsfm": info.to_json()})
+    schema = schema_of(info)
     digest, seen, waiting, waiting_bytes = Digest(info), set(), [], 0
     with pa.ipc.new_stream(sink, schema) as stream:
         for raw in series:
@@ -341,57 +350,5 @@ def _read_batches(source: Path | pa.Buffer) -> tuple[list[pa.RecordBatch], pa.Sc
     return batches, reader.schema
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    if not (path / STATE_FILE).is_file() or not (path / DATA_FILE).is_file():
-        raise DataError(
-            "there is no panel here" if path.exists() else "the path does not exist",
-            where=str(path),
-            remedy=f"give a directory that holds {DATA_FILE} and {STATE_FILE}",
-        )
-    try:
-        state = json.loads((path / STATE_FILE).read_text())
-        expected = state["tsfm"]["bytes"]
-        size = (path / DATA_FILE).stat().st_size
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(str(path), f"{STATE_FILE}: {error!r}") from error
-    if size != expected:
-        raise _damaged(str(path), f"{DATA_FILE} has {size} bytes instead of {expected}")
-    return state
-
-
-def _state(fingerprint: str, items: int, size: int) -> dict[str, Any]:
-    """What ``datasets`` expects, and what tells a complete file from a truncated one."""
-    return {
-        "_data_files": [{"filename": DATA_FILE}],
-        "_fingerprint": fingerprint,
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-        "tsfm": {"items": items, "bytes": size, "fingerprint": fingerprint},
-    }
-
-
-def _damaged(where: str, detail: str) -> DataError:
-    return DataError(
-        f"the panel is damaged ({detail})", where=where, remedy="write or copy the panel again"
-    )
-
-
 def _from_bytes(content: bytes) -> Store:
     return Store(pa.py_buffer(content))
-
-
-def _move_into_place(partial: Path, path: Path) -> None:
-    if not path.exists():
-        partial.rename(path)
-        return
-    retired = path.with_name(f"{partial.name}.retired")
-    path.rename(retired)
-    try:
-        partial.rename(path)
-    except OSError:
-        retired.rename(path)
-        raise
-    shutil.rmtree(retired, ignore_errors=True)
