@@ -21,7 +21,8 @@ from jaxtyping import Float
 from tsfm.data.ohlcv.observed import bounds
 from tsfm.errors import DataError
 
-VALUES_AT_ONCE = 1_000_000
+VALUES_AT_ONCE, VALUES_IN_CACHE = 1_000_000, 60_000
+_UNKNOWN = np.uint32(0xFFFFFFFF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,19 +202,37 @@ def percentile_ranks(values: Float[np.ndarray, "row symbol"]) -> None:
 
     Equal values share their mean rank and NaN stays, as of ``pandas.Series.rank(pct=True)``.
     """
-    if not values.size:
-        return
-    order = np.argsort(values, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
+    rows = max(VALUES_IN_CACHE // max(values.shape[1], 1), 1)
+    for first in range(0, len(values), rows):
+        _rank_rows(values[first : first + rows])
+
+
+def _rank_rows(values: Float[np.ndarray, "row symbol"]) -> None:
+    """Sorting values packed with their columns takes a tenth of the time of ``argsort``."""
     width = values.shape[1]
     places = np.arange(width, dtype=np.int32)
-    begins = np.ones(ordered.shape, bool)
-    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ends = np.ones(ordered.shape, bool)
-    ends[:, :-1] = begins[:, 1:]
-    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, places, width)[:, ::-1], axis=1)[:, ::-1]
-    count = (~np.isnan(ordered)).sum(axis=1, keepdims=True)
-    ranks = ((first + last) / 2 + 1) / np.maximum(count, 1)
-    ranks[np.isnan(ordered)] = np.nan
-    np.put_along_axis(values, order, ranks.astype(np.float32), axis=1)
+    packed = _increasing(values).astype(np.uint64) << np.uint64(32)
+    packed |= places.astype(np.uint64)
+    packed.sort(axis=1)
+    order = (packed & np.uint64(0xFFFFFFFF)).astype(np.intp)
+    keys = (packed >> np.uint64(32)).astype(np.uint32)
+    changes = keys[:, 1:] != keys[:, :-1]
+    first, last = np.zeros((2, *keys.shape), np.int32)
+    np.multiply(changes, places[1:], out=first[:, 1:])
+    np.maximum.accumulate(first, axis=1, out=first)
+    last[:, -1] = width - 1
+    last[:, :-1] = np.where(changes, places[:-1], width - 1)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    unknown = keys == _UNKNOWN
+    count = np.maximum(width - unknown.sum(axis=1, keepdims=True), 1)
+    ranks = (((first + last) / 2 + 1) / count).astype(np.float32)
+    ranks[unknown] = np.nan
+    np.put_along_axis(values, order, ranks, axis=1)
+
+
+def _increasing(values: Float[np.ndarray, "row symbol"]) -> np.ndarray:
+    """Whole numbers in the order of ``float32`` values: one zero, NaN last."""
+    bits = (values + np.float32(0)).view(np.uint32)
+    keys = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+    keys[np.isnan(values)] = _UNKNOWN
+    return keys
