@@ -158,7 +158,18 @@ def test_patch_size_is_chosen_by_validation_and_kept(tmp_path: Path) -> None:
     assert model.config.patch_size == chosen
     assert Moirai.load(model.save(tmp_path)).config.patch_size == chosen
     with pytest.raises(DataError, match="no context is longer"):
-        model.choose_patch_size(make_context(time=10), 16)
+        model.choose_patch_size(make_context(time=2), 16)
+
+
+@pytest.mark.parametrize(("bars", "forecast"), [(16, 8), (48, 24), (49, 24), (50, 48), (64, 48)])
+def test_patch_size_is_chosen_where_contexts_are_no_longer_than_the_horizon(
+    bars: int, forecast: int
+) -> None:
+    model = make_model(context=16, horizon=48)
+    contexts = [make_context(time=bars), make_context(time=16, seed=1)]
+    chosen = model.choose_patch_size(contexts)
+    assert chosen == model.choose_patch_size(contexts, forecast)
+    assert np.isfinite(model.predict(contexts[0], 48).quantiles).all()
 
 
 def test_without_a_patch_size_each_series_chooses_for_itself() -> None:

@@ -284,16 +284,19 @@ class Moirai(nn.Module, Forecaster):
     ) -> int:
         """Choose the patch size that forecasts the last ``horizon`` bars of the contexts best.
 
-        The choice (lowest mean scaled CRPS over series) is kept in ``config.patch_size``, so that
-        it is saved with the model.
+        Where no context goes further back than that, it is their second half that is forecast. The
+        choice (lowest mean scaled CRPS over series) is kept in ``config.patch_size``, so that it is
+        saved with the model.
 
         Raises
         ------
         DataError
-            When no context is longer than the horizon.
+            When no context varies before its end.
         """
         batches = [contexts] if isinstance(contexts, Context) else list(contexts)
-        size = moirai_forecast.best_patch_size(self, batches, horizon or self.config.horizon)
+        asked, longest = horizon or self.config.horizon, max(batch.length for batch in batches)
+        forecast = asked if longest > asked + 1 else max(longest // 2, 1)
+        size = moirai_forecast.best_patch_size(self, batches, forecast)
         self.config = replace(self.config, patch_size=size)
         return size
 
