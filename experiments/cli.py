@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +22,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import writable
+from experiments.config import MODEL_CONFIGS, writable
 from tsfm.data.locations import VARIABLES, find
 from tsfm.data.sources import NAMED
-from tsfm.errors import ConfigError, UserError
+from tsfm.errors import ConfigError, UserError, one_of
 
 CONF = Path(__file__).parent / "conf"
 
@@ -66,7 +67,8 @@ def compose_config(
     name
         A file of ``experiments/conf``.
     words
-        ``parameter=value``, and ``overrides="group.key=value …"`` for everything else.
+        ``parameter=value``, and ``overrides="group.key=value …"`` for everything else;
+        ``model.preset`` stands for the fields of a size by name, beneath what else is given.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def compose_config(
     composed = _compose(name, groups)
     try:
         tree = OmegaConf.merge(writable(schema), composed)
-        for key, value in values.items():
+        for key, value in _sized(values, OmegaConf.select(composed, "model.name")).items():
             OmegaConf.update(
                 tree, key, _typed(tree, key, value), force_add=key.startswith("model.")
             )
@@ -188,6 +190,17 @@ def _compose(name: str, groups: list[str]) -> DictConfig:
         return compose(name, overrides=groups)
 
 
+def _sized(values: dict[str, str], model: str | None) -> dict[str, str]:
+    """The values, with the fields that ``model.preset`` stands for beneath them."""
+    if "model.preset" not in values or model not in MODEL_CONFIGS:
+        return values
+    presets = import_module(MODEL_CONFIGS[model].partition(":")[0]).PRESETS
+    name = values["model.preset"]
+    one_of("model.preset", name, presets)
+    fields = {f"model.{field}": str(value) for field, value in presets[name].items()}
+    return fields | {key: value for key, value in values.items() if key != "model.preset"}
+
+
 def _typed(tree: Any, key: str, value: str) -> Any:
     """Lists are written with commas; everything else is converted by the schema."""
     if OmegaConf.is_list(OmegaConf.select(tree, key)):
@@ -222,5 +235,5 @@ def _help(name: str, title: str, parameters: Mapping[str, Parameter]) -> str:
             chosen = OmegaConf.select(defaults, meta.key)
         shown = ",".join(map(str, chosen)) if OmegaConf.is_list(chosen) else chosen
         lines.append(f"  {parameter:<{width}}  {meta.help} [{shown}]")
-    lines.append(f"  {'overrides':<{width}}  anything else, e.g. 'model.d_model=256' (see conf/)")
+    lines.append(f"  {'overrides':<{width}}  anything else, e.g. 'model.preset=small' (see conf/)")
     return "\n".join(lines)

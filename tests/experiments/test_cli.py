@@ -125,6 +125,27 @@ def test_a_group_may_be_chosen_in_overrides():
     assert pretraining("overrides=data=sample").data.name == "sample"
 
 
+@pytest.mark.parametrize("preset", ["tiny", "small", "base", "large"])
+def test_a_preset_is_a_size_of_the_model(preset):
+    model = pretraining(f"overrides=model.preset={preset}").model
+    expected = MoiraiConfig.preset(preset)
+    assert (model.d_model, model.num_layers) == (expected.d_model, expected.num_layers)
+    assert model.patch_sizes == expected.patch_sizes
+    assert finetuning(f"overrides=model.preset={preset}").model.d_model == expected.d_model
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["overrides=model.preset=small model.num_layers=2", "patch_sizes=16,32"],
+        ["patch_sizes=16,32", "overrides=model.num_layers=2 model.preset=small"],
+    ],
+)
+def test_what_else_is_given_goes_before_a_preset(words):
+    model = pretraining(*words).model
+    assert (model.d_model, model.num_layers, model.patch_sizes) == (384, 2, (16, 32))
+
+
 def test_each_entry_point_has_its_own_recipe():
     assert pretraining().trainer.lr != finetuning().trainer.lr
     assert finetuning().data.name == "sample"
@@ -174,6 +195,7 @@ def test_each_entry_point_has_its_own_recipe():
         (["overrides=evaluation.baselines=[oracle]"], "oracle.*random_walk"),
         (["overrides=evaluation.headline_metric=luck"], "luck.*crps"),
         (["overrides=data.held_out_share=0.9"], "0.9"),
+        (["overrides=model.preset=huge"], "model.preset='huge'.*tiny, small, base, large"),
         (["overrides=data.seed=-1"], "data.seed=-1"),
         (["overrides=data.simulated_assets=1"], "1 assets"),
         (["overrides=trainer=1"], "trainer"),
