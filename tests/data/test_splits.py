@@ -165,3 +165,16 @@ def test_bad_items_are_refused(make_panel):
         split_by_item(panel, held_out=panel.item_ids)
     with pytest.raises(DataError, match="one item"):
         split_by_item(make_panel(1, 10), held_out=0.5)
+
+
+def test_items_that_features_were_fitted_on_are_not_held_out(make_panel):
+    panel = make_panel(n_items=10, length=20)
+    fitted = panel.item_ids[:8]
+    for seed in range(5):
+        _, held_out = split_by_item(panel, held_out=0.4, seed=seed, never=fitted)
+        assert set(held_out.item_ids) == set(panel.item_ids[8:])
+    assert split_by_item(panel, held_out=0.4, never=["unknown"])[1].item_ids == (
+        split_by_item(panel, held_out=0.4)[1].item_ids
+    )
+    with pytest.raises(DataError, match=r"fitted on every item.*fit_assets"):
+        split_by_item(panel, held_out=0.4, never=panel.item_ids)

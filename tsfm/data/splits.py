@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,11 @@ def split_by_time(
 
 
 def split_by_item(
-    panel: Panel, *, held_out: float | Sequence[str], seed: int = 0
+    panel: Panel,
+    *,
+    held_out: float | Sequence[str],
+    seed: int = 0,
+    never: Collection[str] = (),
 ) -> tuple[Panel, Panel]:
     """Divide the items: those kept, and those held out.
 
@@ -103,20 +107,22 @@ def split_by_item(
     held_out
         Their ids, or their share: at least one item on either side, drawn by ``seed`` from the
         sorted ids, so that the order of the panel does not matter.
+    never
+        Ids that are not drawn, such as those that features were fitted on.
 
     Raises
     ------
     ConfigError
         When a share is not inside (0, 1).
     DataError
-        When ids are unknown, or one side would be empty.
+        When ids are unknown, one side would be empty, or none may be drawn.
     """
     if isinstance(held_out, str):
         held_out = [held_out]
     if isinstance(held_out, Sequence):
         chosen = set(panel.select(held_out).item_ids)
     else:
-        chosen = _drawn(panel, held_out, seed)
+        chosen = _drawn(panel, held_out, seed, never)
     kept = [item_id for item_id in panel.item_ids if item_id not in chosen]
     if not kept:
         raise DataError(
@@ -127,7 +133,7 @@ def split_by_item(
     return panel.select(kept), panel.select(i for i in panel.item_ids if i in chosen)
 
 
-def _drawn(panel: Panel, share: float, seed: int) -> set[str]:
+def _drawn(panel: Panel, share: float, seed: int, never: Collection[str]) -> set[str]:
     if not 0 < share < 1:
         raise ConfigError(
             f"held_out={share!r} is not a share of the items",
@@ -139,8 +145,15 @@ def _drawn(panel: Panel, share: float, seed: int) -> set[str]:
             where=f"panel {panel.info.name}",
             remedy="split by time, or give more items",
         )
+    free = sorted(set(panel.item_ids) - set(never))
+    if not free:
+        raise DataError(
+            "features were fitted on every item that could be held out",
+            where=f"panel {panel.info.name}",
+            remedy="build it with fewer fit_assets, or without regimes and selection",
+        )
     count = min(max(round(share * len(panel)), 1), len(panel) - 1)
-    ids = np.array(sorted(panel.item_ids), dtype=object)
+    ids = np.array(free, dtype=object)
     return set(np.random.default_rng(seed).permutation(ids)[:count])
 
 

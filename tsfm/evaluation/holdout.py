@@ -152,7 +152,7 @@ def hold_out(
 def _drawn(
     panel: Panel, config: SourceConfig, test_start: pd.Timestamp, context: int, horizon: int
 ) -> set[str]:
-    """The held-out share of the items that can be judged."""
+    """The held-out share of the items that can be judged and no feature was fitted on."""
     able = _long_enough(panel, test_start, context, horizon)
     if len(able) < min(2, len(panel)):
         raise DataError(
@@ -161,7 +161,12 @@ def _drawn(
             where=f"panel {panel.info.name}",
             remedy="shorten context or horizon, or give longer series or a larger test_share",
         )
-    _, unknown = split_by_item(panel.select(able), held_out=config.held_out_share, seed=config.seed)
+    _, unknown = split_by_item(
+        panel.select(able),
+        held_out=config.held_out_share,
+        seed=config.seed,
+        never=panel.info.provenance.get("fitted_on", ()),
+    )
     return set(unknown.item_ids)
 
 
