@@ -10,7 +10,10 @@ import pytest
 import torch
 from support.moirai import make_context, make_model
 
+from tsfm.data.panel import Panel
 from tsfm.data.windows import Window
+from tsfm.evaluation.backtest import backtest
+from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context
 
 HORIZON, TIME = 32, 120
@@ -137,6 +140,28 @@ def test_the_patch_size_is_chosen_with_covariates_and_without_their_future():
         alone = model.predict(context.rows([row]), HORIZON).metadata["patch_size"]
         assert alone == sizes[row : row + 1]
     assert model.choose_patch_size([context], HORIZON) in (16, 32)
+
+
+def test_no_past_covariate_of_a_panel_reaches_a_forecast_from_after_its_origin(model, make_panel):
+    panel = make_panel(2, 200, past_covariates=("p",), known_covariates=("k",))
+    task = Task.on(panel, context=112, horizon=HORIZON, known=("k",), max_windows=1)
+    origins = dict(task.windows(panel))
+
+    def asked(name: str, after: int) -> np.ndarray:
+        """Answers when a covariate is another from ``after`` bars behind the origin on."""
+        changed = []
+        for item, series in enumerate(panel):
+            values = getattr(series, name).copy()
+            values[:, origins[item] + after :] += np.arange(200 - origins[item] - after)
+            changed.append(replace(series, **{name: values}))
+        other = Panel.from_series(changed, panel.info)
+        return backtest(model, replace(task, panel_fingerprint=other.fingerprint), other).quantiles
+
+    plain = backtest(model, task, panel).quantiles
+    np.testing.assert_array_equal(asked("past_covariates", 0), plain)
+    assert np.abs(asked("past_covariates", -20) - plain).max() > 1e-4
+    assert np.abs(asked("known_covariates", 0) - plain).max() > 1e-4
+    np.testing.assert_array_equal(asked("known_covariates", HORIZON), plain)
 
 
 # --- more covariates than tokens ------------------------------------------------------------------

@@ -160,15 +160,15 @@ def draw_sample(
         kept = np.sort(rng.choice(len(kept), max(n_covariates, 0), replace=False))
     start = int(rng.integers(window.length - n_patches * size + 1))
     crop = np.s_[start : start + n_patches * size]
-    seen = [covariates[k][None, crop] for k in kept]
-    values = np.concatenate([window.target[chosen, crop], *seen])
+    values = window.target[chosen, crop]
     masked = _draw_mask(n_variates, n_patches, rng, recipe)
-    is_past = np.r_[np.zeros(n_variates, bool), kept >= n_known]
-    return Sample(
-        patches=values.reshape(len(values), n_patches, size),
-        masked=np.pad(masked, ((0, len(kept)), (0, 0))),
-        real=~(is_past[:, None] & masked.any(axis=0)),
-    )
+    real = np.ones((n_variates + len(kept), n_patches), bool)
+    if len(kept):
+        values = np.concatenate([values, np.stack([covariates[k][crop] for k in kept])])
+        real[n_variates:][kept >= n_known] = ~masked.any(axis=0)
+        masked = np.concatenate([masked, np.zeros((len(kept), n_patches), bool)])
+    patches = values.reshape(len(values), n_patches, size)
+    return Sample(patches=patches, masked=masked, real=real)
 
 
 def _covariates(window: Window, recipe: PackingRecipe) -> tuple[list[np.ndarray], int]:
@@ -216,11 +216,11 @@ def _write(
     size = sample.patches.shape[-1]
     variate, patch = np.nonzero(sample.real)
     tokens = slice(begin, begin + sample.tokens)
-    values = sample.patches[variate, patch]
+    values = sample.patches[sample.real]
     observed = np.isfinite(values)
     fields["target"][row, tokens, :size] = np.where(observed, values, 0)
     fields["observed_mask"][row, tokens, :size] = observed
-    fields["prediction_mask"][row, tokens] = sample.masked[variate, patch]
+    fields["prediction_mask"][row, tokens] = sample.masked[sample.real]
     fields["sample_id"][row, tokens] = sample_id
     fields["time_id"][row, tokens] = patch
     fields["variate_id"][row, tokens] = variate
