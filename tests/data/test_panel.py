@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.series import INFO, series, small, small_info
 
-from tsfm.data.panel import Panel, PanelInfo, Series
+from tsfm.data.panel import Panel
 from tsfm.errors import ConfigError, DataError
-
-INFO = PanelInfo(
-    name="bars",
-    variates=("open", "close", "volume"),
-    freq="h",
-    units={"open": "USD"},
-    past_covariates=("spread",),
-    known_covariates=("holiday", "hour"),
-    licence="CC0-1.0",
-    provenance={"from": "a test", "years": [2020, 2021]},
-)
-
-
-def series(item_id="A", bars=100, seed=0, **changes):
-    rng = np.random.default_rng(seed)
-    target = rng.normal(size=(3, bars)).astype(np.float32)
-    target[0, ::7] = np.nan
-    made = Series(
-        item_id=item_id,
-        target=target,
-        start=pd.Timestamp("2024-01-01"),
-        past_covariates=rng.normal(size=(1, bars)),
-        known_covariates=rng.normal(size=(2, bars)),
-        static={"sector": "tech", "size": 3},
-    )
-    return replace(made, **changes)
-
-
-def small(target, item_id="A", **fields):
-    return Series(item_id=item_id, target=np.atleast_2d(np.asarray(target, float)), **fields)
-
-
-def small_info(**fields):
-    return PanelInfo(**({"name": "small", "variates": ("x",)} | fields))
-
-
-@pytest.fixture
-def written(tmp_path):
-    return Panel.write(tmp_path / "bars", (series(f"I{k}", 50 + k, k) for k in range(5)), INFO)
 
 
 def test_what_is_written_is_read(written):

@@ -6,33 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-VARIABLES = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_ID",
-    "MLFLOW_EXPERIMENT_NAME",
-)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An empty working directory with no tracking variable set."""
-    for name in VARIABLES:
-        monkeypatch.setenv(name, "to be restored")
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
 
 @pytest.fixture
 def client(home, empty_database):
