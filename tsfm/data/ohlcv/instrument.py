@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 from tsfm.errors import DataError
 
 LONGEST_NAME = 128
-_FORBIDDEN = re.compile(r"\.\.|[/\\=%*?\[\]{}\"<>|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FORBIDDEN = re.compile(
+    r"\.\.|[/\\=%*?\[\]{}\"<>|\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]"
+)
 _HIDDEN = (".", "_")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from tsfm.data.ohlcv.catalogue import Catalogue, Facts
 from tsfm.data.ohlcv.change import Change
 from tsfm.data.ohlcv.instrument import Instrument, check_name
 from tsfm.data.ohlcv.part import COLUMNS, FILE_NAME, VALUES, Part
-from tsfm.data.ohlcv.partitions import partitions
+from tsfm.data.ohlcv.partitions import Partition, partitions
 from tsfm.data.ohlcv.sidecar import Sidecar
 from tsfm.data.ohlcv.writer import Writer, Written
 from tsfm.errors import ConfigError, DataError
@@ -30,6 +30,7 @@ __all__ = ["Change", "Instrument", "Lake"]
 
 Month = tuple[int, int]
 Moment = str | datetime
+Result = TypeVar("Result")
 _MARKER = "_lake."
 _MODULUS = 1 << 128
 
@@ -151,21 +152,10 @@ class Lake:
         }
         if not wanted:
             return Change()
-        with self._sidecar.locked(wanted):
-            known, dirty = self._catalogue.begin(list(wanted))
-            with self._sidecar.staging() as staging:
-                writer = Writer(lake=self.path, staging=staging, timezone=timezone)
-                with ThreadPoolExecutor(os.cpu_count()) as threads:
-                    done = dict(zip(wanted, threads.map(writer.write, wanted, wanted.values())))
-            self._catalogue.finish(
-                {
-                    instrument: _updated(known.get(instrument), written, timezone)
-                    if instrument not in dirty and (instrument in known) == written.existed
-                    else self._listed(instrument)
-                    for instrument, written in done.items()
-                }
-            )
-        return sum((written.change for written in done.values()), Change())
+        try:
+            return self._upsert(wanted, timezone)
+        except OSError as error:
+            raise DataError(f"the lake cannot be written: {error}", where=str(self.path)) from error
 
     def catalogue(self, asset_class: str | None = None, freq: str | None = None) -> pl.DataFrame:
         """One row per instrument, sorted; those of a killed writer are listed again first.
@@ -229,8 +219,7 @@ class Lake:
         begin, end = _instant(start), _instant(stop)
         first, last = _month_of(begin, (0, 0)), _month_of(end, (9999, 12))
         found = [(one, path) for one in wanted for path in self._present(one, first, last)]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            parts = list(threads.map(part.read, (path for _, path in found)))
+        parts = _each(part.read, [path for _, path in found])
         data = {
             name: np.concatenate([columns[k] for columns in parts])
             if parts
@@ -284,13 +273,27 @@ class Lake:
             if only_if_missing and self._catalogue.is_of(self._id):
                 return
             paths = list(self._walk("*", "*"))
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                parts = threads.map(part.read_footer, paths)
             grouped: dict[Instrument, list[Part]] = {}
-            for path, footer in zip(paths, parts):
+            for path, footer in zip(paths, _each(part.read_footer, paths)):
                 grouped.setdefault(_instrument(path), []).append(footer)
             facts = {instrument: _summed(footers) for instrument, footers in grouped.items()}
             self._catalogue.replace(self._id, facts)
+
+    def _upsert(self, wanted: Mapping[Instrument, Sequence[Partition]], timezone: str) -> Change:
+        with self._sidecar.locked(wanted):
+            known, dirty = self._catalogue.begin(list(wanted))
+            with self._sidecar.staging() as staging:
+                writer = Writer(lake=self.path, staging=staging, timezone=timezone)
+                done = dict(zip(wanted, _each(writer.write, wanted, wanted.values())))
+            self._catalogue.finish(
+                {
+                    instrument: _updated(known.get(instrument), written, timezone)
+                    if instrument not in dirty and (instrument in known) == written.existed
+                    else self._listed(instrument)
+                    for instrument, written in done.items()
+                }
+            )
+        return sum((written.change for written in done.values()), Change())
 
     def _repair(self) -> None:
         dirty = self._catalogue.dirty()
@@ -321,6 +324,12 @@ class Lake:
     def _walk(self, asset_class: str, freq: str) -> Iterator[Path]:
         pattern = f"asset_class={asset_class}/freq={freq}/symbol=*/year=*/month=*/{FILE_NAME}"
         return iter(sorted(self.path.glob(pattern)))
+
+
+def _each(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
+    """Called for each argument, by as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(function, *arguments))
 
 
 def _markers(path: Path) -> list[str]:
