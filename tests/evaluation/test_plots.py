@@ -21,7 +21,6 @@ from tsfm.evaluation.plots import (
     fan_chart,
     fan_chart_of,
     skill_chart,
-    training_curves,
 )
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context
@@ -131,19 +130,6 @@ def test_skill_has_a_column_per_task_and_a_dot_per_baseline(
     assert _rendered(figure) > 1000
     no_interval = skill_chart(comparison.assign(low=np.nan, high=np.nan))
     assert _rendered(no_interval) > 1000
-
-
-def test_training_curves_show_losses_and_learning_rate() -> None:
-    steps = np.arange(200)
-    figure = training_curves(
-        {
-            "train_loss": (steps, np.exp(-steps / 50)),
-            "validation_loss": (steps[::50], np.exp(-steps[::50] / 50)),
-            "learning_rate": (steps, np.full(200, 1e-3)),
-        }
-    )
-    np.testing.assert_allclose(_line(figure.axes[0], "validation loss"), np.exp(-steps[::50] / 50))
-    assert _rendered(figure) > 1000
 
 
 def test_nothing_to_draw_is_refused(answered: Callable[..., Backtest]) -> None:

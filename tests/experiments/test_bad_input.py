@@ -174,7 +174,11 @@ def test_bad_bars(home, pretraining, never_trains, spoil, told):
 
 @pytest.mark.parametrize(
     ("length", "told"),
-    [(20, "64 + 16 bars: the longest has 20"), (79, "64 + 16 bars"), (90, "0 of 3 series hold a window of 64 + 16 bars")],
+    [
+        (20, "64 + 16 bars: the longest has 20"),
+        (79, "64 + 16 bars"),
+        (90, "0 of 3 series hold a window of 64 + 16 bars"),
+    ],
 )
 def test_series_shorter_than_one_window_or_too_short_to_be_divided(
     home, pretraining, never_trains, length, told

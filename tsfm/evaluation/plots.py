@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -226,35 +226,6 @@ def skill_chart(comparison: pd.DataFrame, *, title: str | None = None) -> Figure
         ]
         axes[0, 0].set_yticks(middles, variates)
         _legend(figure, axes[0, 0], order=baselines)
-    return figure
-
-
-def training_curves(history: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """Curves by name, each ``(steps, values)``: losses on top, the learning rate beneath.
-
-    Training losses are drawn faintly under their running mean.
-    """
-    losses = [name for name in history if "loss" in name]
-    with _figure(1, 1, size=(8, 4.6)) as (figure, axes):
-        axis = axes[0, 0]
-        for name in losses:
-            steps, values = (np.asarray(part, dtype=float) for part in history[name])
-            if len(steps) > 50:
-                axis.plot(steps, values, color=FAINT, alpha=0.4, linewidth=0.8)
-                window = max(len(values) // 40, 5)
-                running = pd.Series(values).rolling(window, min_periods=1, center=True).mean()
-                values = running.to_numpy()
-            color = OTHERS[0] if "validation" in name else MODEL
-            marker = "o" if len(steps) <= 50 else None
-            axis.plot(steps, values, color=color, marker=marker, label=name.replace("_", " "))
-        axis.set(xlabel="step", ylabel="loss")
-        if "learning_rate" in history:
-            beside = axis.twinx()
-            beside.plot(*history["learning_rate"], color=OTHERS[1], linestyle=":")
-            beside.set_ylabel("learning rate (dotted)", color=OTHERS[1])
-            beside.set_ylim(bottom=0)
-            beside.ticklabel_format(axis="y", scilimits=(0, 0))
-        _legend(figure, axis)
     return figure
 
 
