@@ -93,6 +93,14 @@ def test_an_item_held_out_by_one_is_held_out_of_all() -> None:
     assert trained | judged == set("ABCDEFGHXYZ")
 
 
+def test_an_item_that_one_was_fitted_on_is_held_out_of_none() -> None:
+    fitted = divided(DAILY, HOURLY)[0].tasks[1][1].item_ids
+    info = replace(HOURLY.info, provenance={"fitted_on": list(fitted)})
+    divisions = divided(DAILY, Panel.from_series(HOURLY, info))
+    for division in divisions:
+        assert not set(fitted) & set(division.tasks[1][1].item_ids)
+
+
 def test_a_panel_of_nothing_but_held_out_items_is_told() -> None:
     drawn = divided(HOURLY)[0].tasks[1][1].item_ids
     few = made("few", "".join(drawn), "2020-01-01", 2000, "h")
@@ -103,9 +111,9 @@ def test_a_panel_of_nothing_but_held_out_items_is_told() -> None:
 def test_validation_begins_after_what_features_were_fitted_on() -> None:
     stamps = HOURLY.timestamps(0)
     for bar, (validation, test) in ((1000, (1400, 1700)), (1600, (1600, 1800))):
-        info = replace(HOURLY.info, provenance={"train_until": str(stamps[bar])})
+        info = replace(HOURLY.info, provenance={"fitted_until": f"{stamps[bar]}+00:00"})
         panel = Panel.from_series(HOURLY, info)
         assert cutoffs(panel, 0.15, 0.15) == (stamps[validation], stamps[test])
-    info = replace(HOURLY.info, provenance={"train_until": "2030-01-01"})
+    info = replace(HOURLY.info, provenance={"fitted_until": "2030-01-01"})
     with pytest.raises(DataError, match="no bars follow 2030-01-01"):
         cutoffs(Panel.from_series(HOURLY, info), 0.15, 0.15)

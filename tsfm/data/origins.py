@@ -121,7 +121,9 @@ def recorded_preparation(panel: Panel, targets: Sequence[str]) -> Preparation | 
     if not isinstance(record, Mapping) or "name" not in record:
         return None
     state = {key: value for key, value in record.items() if key != "name"}
-    if targets:
+    if targets and "bars" in state:
+        state["bars"] = {**state["bars"], "targets": list(targets)}
+    elif targets:
         state["targets"] = list(targets)
     return make_preparation(record["name"], state, where=f"panel {panel.info.name}")
 

@@ -202,8 +202,15 @@ def _origin(name: str, config: SourceConfig, example_bars: int) -> Origin:
     from tsfm.data.ohlcv.lake import Lake
 
     if not Lake.is_lake(path):
+        if len(config.parts) == 1 and (config.asset_class or config.freq):
+            raise ConfigError(
+                f"data.asset_class={config.asset_class!r}, data.freq={config.freq!r} choose from a "
+                "lake",
+                where=name,
+                remedy="leave them out",
+            )
         return origins.panel_origin(path, targets, example_bars)
-    from tsfm.data.ohlcv.lake_origin import lake_origin
+    from tsfm.data.ohlcv.lake_panels import lake_origin
 
     return lake_origin(path, config, example_bars)
 

@@ -37,10 +37,11 @@ def cutoffs(panel: Panel, validation_share: float, test_share: float) -> Cutoffs
     pooled = np.sort(np.concatenate([stamp for stamp in stamps if stamp is not None]))
     shares = (1 - validation_share - test_share, 1 - test_share)
     validation, test = (pd.Timestamp(pooled[int(share * len(pooled))]) for share in shares)
-    fitted_until = panel.info.provenance.get("train_until")
-    if fitted_until is None or frequency.moment(fitted_until) <= validation:
+    fitted_until = panel.info.provenance.get("fitted_until")
+    fitted = pd.to_datetime(fitted_until, utc=True).tz_localize(None) if fitted_until else None
+    if fitted is None or fitted <= validation:
         return Cutoffs(validation, test)
-    later = pooled[pooled >= frequency.moment(fitted_until)]
+    later = pooled[pooled >= frequency.moment(fitted)]
     if not len(later):
         raise DataError(
             f"no bars follow {fitted_until}, which features were fitted until",

@@ -6,7 +6,7 @@ symbols trained on. They are drawn from those that can be judged there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -57,14 +57,15 @@ def hold_out_each(
     panels = list(panels)
     shares = (config.validation_share, config.test_share)
     cuts = shared_cutoffs(panels, *shares, least=2 * horizon)
+    fitted = [item for panel in panels for item in _fitted_on(panel)]
     drawn: set[str] = set()
     if len(panels) > 1:
         for panel, cut in zip(panels, cuts, strict=True):
-            drawn.update(_drawn(panel, config, cut.test, context, horizon))
+            drawn.update(_drawn(panel, config, cut.test, context, horizon, never=fitted))
     return [
         hold_out(
             panel, config, context=context, horizon=horizon, evaluation=evaluation,
-            cut=cut, also_held_out=drawn,
+            cut=cut, held_out=drawn,
         )
         for panel, cut in zip(panels, cuts, strict=True)
     ]  # fmt: skip
@@ -78,7 +79,7 @@ def hold_out(
     horizon: int,
     evaluation: EvaluationConfig,
     cut: Cutoffs | None = None,
-    also_held_out: Collection[str] = (),
+    held_out: Collection[str] = (),
 ) -> HoldOut:
     """Divide a panel by time (with an embargo of one horizon) and by item.
 
@@ -90,8 +91,8 @@ def hold_out(
         How many series and origins a task has.
     cut
         Where validation and test begin; by default by the config's shares of the panel's bars.
-    also_held_out
-        Items that other panels hold out.
+    held_out
+        Items of this panel and others; by default drawn by the config's seed.
 
     Raises
     ------
@@ -106,7 +107,9 @@ def hold_out(
             remedy="shorten context or horizon, or give longer series",
         )
     validation_start, test_start = cut or cutoffs(panel, config.validation_share, config.test_share)
-    chosen = _drawn(panel, config, test_start, context, horizon) | set(also_held_out)
+    chosen = set(held_out) & set(panel.item_ids) or _drawn(
+        panel, config, test_start, context, horizon, never=_fitted_on(panel)
+    )
     known, unknown = _divided(panel, chosen)
     try:
         split = split_by_time(known, validation=validation_start, test=test_start, embargo=horizon)
@@ -149,10 +152,21 @@ def hold_out(
     )
 
 
+def _fitted_on(panel: Panel) -> Sequence[str]:
+    """Items that the panel's features were fitted on."""
+    return panel.info.provenance.get("fitted_on", ())
+
+
 def _drawn(
-    panel: Panel, config: SourceConfig, test_start: pd.Timestamp, context: int, horizon: int
+    panel: Panel,
+    config: SourceConfig,
+    test_start: pd.Timestamp,
+    context: int,
+    horizon: int,
+    *,
+    never: Collection[str],
 ) -> set[str]:
-    """The held-out share of the items that can be judged and no feature was fitted on."""
+    """The held-out share of the items that can be judged, without some."""
     able = _long_enough(panel, test_start, context, horizon)
     if len(able) < min(2, len(panel)):
         raise DataError(
@@ -165,7 +179,7 @@ def _drawn(
         panel.select(able),
         held_out=config.held_out_share,
         seed=config.seed,
-        never=panel.info.provenance.get("fitted_on", ()),
+        never=never,
     )
     return set(unknown.item_ids)
 
