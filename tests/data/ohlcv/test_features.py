@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.market_bars import VALUES, largest_difference, market_bars, session_times, with_gaps
@@ -128,13 +129,20 @@ def test_values_after_warm_up_do_not_depend_on_where_the_series_began(tmp_path: 
             assert difference <= 0.01 * same[name].std(), name
 
 
-def test_default_features_are_not_redundant(tmp_path: Path) -> None:
-    """Within a symbol, over simulated and sampled bars: no two are told apart by a rank."""
-    from tsfm.data.ohlcv.feature_preparation import to_polars
-    from tsfm.data.ohlcv.sample import sample_bars
+HOURLY = Path(__file__).parents[4] / "shared" / "data" / "ohlcv" / "us_equity_hourly.parquet"
 
-    bars = to_polars(sample_bars())
-    table = computed(bars, tmp_path, DEFAULT)
+
+def real_bars() -> pl.DataFrame:
+    if not HOURLY.exists():
+        pytest.skip(f"no {HOURLY}")
+    bars = pl.read_parquet(HOURLY).filter(pl.col("ts").dt.year() == 2016)
+    return bars.with_columns(pl.col("ts").dt.replace_time_zone("UTC")).sort("symbol", "ts")
+
+
+@pytest.mark.parametrize("source", [lambda: market_bars(4, 1500), real_bars])
+def test_default_features_are_not_redundant(source, tmp_path: Path) -> None:
+    """Within a symbol no two rise and fall together, by rank correlation."""
+    table = computed(source(), tmp_path, DEFAULT)
     past = list(Features(DEFAULT).past)
     within = [
         np.abs(np.corrcoef(rows.select(pl.col(past).rank()).to_numpy().T))
@@ -152,6 +160,24 @@ def test_an_index_without_volume_has_no_features_of_it(tmp_path: Path) -> None:
     table = computed(bars, tmp_path, DEFAULT).filter(symbol="S1")
     silent = {name for name in Features(DEFAULT).past if table[name].is_null().all()}
     assert silent == {"mfi_14", "obv_20", "volume_z_60", "amihud_20", "rank_volume_z_60"}
+
+
+def test_a_volume_that_is_missing_spoils_its_bar_only(tmp_path: Path) -> None:
+    bars = market_bars(1, 400)
+    lost = pl.col("ts") == bars["ts"][300]
+    holed = bars.with_columns(volume=pl.when(~lost).then(pl.col("volume")))
+    table = computed(holed, tmp_path, DEFAULT)
+    missing = {name for name in Features(DEFAULT).past[:15] if table[name][300] is None}
+    assert missing == {"mfi_14", "obv_20", "volume_z_60"}
+    assert table[301:].select(Features(DEFAULT).past[:15]).null_count().sum_horizontal()[0] == 0
+
+
+def test_the_documentation_tells_the_default_set_and_a_valid_file() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "features.md").read_text()
+    assert [name for name in Features(DEFAULT).past if f"`{name}`" not in text] == []
+    assert str(Features(DEFAULT).warm_up) in text
+    example = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+    assert len(Features(FeatureConfig.load(example)).past) == 9
 
 
 def test_a_constant_price_gives_nulls_not_infinities(tmp_path: Path) -> None:
