@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from tsfm.data.ohlcv.calendar_features import calendar_features
-from tsfm.data.ohlcv.features_config import FeatureConfig, TransformConfig
+from tsfm.data.ohlcv.features_config import CalendarConfig, FeatureConfig, TransformConfig
 from tsfm.data.ohlcv.indicators import Indicator, indicator, warm_up
 from tsfm.data.ohlcv.observed import bounds, finished, observed
 from tsfm.data.ohlcv.transforms import (
@@ -135,20 +135,13 @@ class Features:
         )
 
     def _known(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Symbols often share one calendar: each is computed once."""
         if not self.known:
             return pl.DataFrame()
         stamps = bars["ts"].dt.epoch("us").to_numpy()
         made = np.empty((len(self.known), len(stamps)), np.float32)
-        seen: dict[bytes, np.ndarray] = {}
         for first, stop in bounds(bars):
-            calendar = stamps[first:stop]
-            key = calendar.tobytes()
-            if key not in seen:
-                seen[key] = calendar_features(calendar.view("M8[us]"), self.config.calendar)
-            made[:, first:stop] = seen[key]
-        columns = dict(zip(self.known, made))
-        return pl.DataFrame(columns).fill_nan(None)
+            made[:, first:stop] = _known(stamps[first:stop].tobytes(), self.config.calendar)
+        return pl.DataFrame(dict(zip(self.known, made))).fill_nan(None)
 
     def _warm_ups(self) -> dict[str, int]:
         made: dict[str, int] = {}
@@ -158,6 +151,12 @@ class Features:
         market = self.config.market
         made |= {f"{name}_{market.window}": market.window for name in market.features}
         return made | {f"rank_{rank.name}": transform_warm_up(rank) for rank in market.ranks}
+
+
+@lru_cache(maxsize=1)
+def _known(calendar: bytes, config: CalendarConfig) -> np.ndarray:
+    """Symbols in a row often share one calendar."""
+    return calendar_features(np.frombuffer(calendar, "M8[us]"), config)
 
 
 def rank_inputs(bars: pl.DataFrame, ranks: tuple[TransformConfig, ...]) -> pl.DataFrame:
