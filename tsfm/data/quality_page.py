@@ -67,10 +67,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["number"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    environment.filters["number"] = _number
     environment.filters["percent"] = _percent
     environment.filters["moment"] = _moment
     return environment
+
+
+def _number(value: int) -> str:
+    """Digits in groups of three, by a thin space."""
+    return f"{value:,}".replace(",", "\u202f")
 
 
 def _percent(share: float) -> str:
@@ -126,7 +131,7 @@ def _by_kind(report: QualityReport) -> str:
         axes.set_xlim(0.5, max(counts.values()) * 2)
         axes.set_ylim(-0.6, len(counts) - 0.4)
         for row, count in enumerate(counts.values()):
-            axes.text(count * 1.08 + 0.5, row, f"{count:,}", va="center", color=MUTED)
+            axes.text(count * 1.08 + 0.5, row, _number(count), va="center", color=MUTED)
         axes.spines[:].set_visible(False)
         axes.xaxis.set_visible(False)
         axes.tick_params(length=0)
@@ -149,7 +154,7 @@ def _coverage(series: list[SeriesQuality]) -> str:
         observed = one.coverage.observed
         grid[row, start : start + len(observed)] = observed / max(observed.max(), 1)
     colours = LinearSegmentedColormap.from_list("coverage", ["#c0392b", "#f3d9a4", "#2f7d6b"])
-    colours.set_bad("#f1f4f6")
+    colours = colours.with_extremes(bad="#f1f4f6")
     with mpl.rc_context(STYLE):
         height = 0.27 * len(series)
         figure = Figure(figsize=(8.6, height + 0.75))
@@ -208,7 +213,7 @@ def _svg(figure: Figure, salt: str) -> str:
     element = text.getvalue()
     element = element[element.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r'id="(\w+)"', rf'id="{salt}-\1"', element)
-    element = re.sub(r'"#(\w+)"', rf'"#{salt}-\1"', element)
-    element = re.sub(r"url\(#(\w+)\)", rf"url(#{salt}-\1)", element)
+    element = re.sub(r'id="([^"]+)"', rf'id="{salt}-\1"', element)
+    element = re.sub(r'href="#([^"]+)"', rf'href="#{salt}-\1"', element)
+    element = re.sub(r"url\(#([^)]+)\)", rf"url(#{salt}-\1)", element)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', element, count=1)

@@ -125,7 +125,7 @@ def _check(
     name = str(instrument)
     try:
         bars = lake.read(instrument)
-        ts = bars["ts"].unique().sort()
+        ts = bars.drop_nulls("close")["ts"]
         sessions = Sessions.of(config.sessions, ts, freq=row["freq"], timezone=row["timezone"])
         own = None if splits is None else splits.filter(splits["symbol"] == row["symbol"])
         return assess(

@@ -13,7 +13,7 @@ unless ``look_ahead=1``: until then nobody can tell it from a true jump. A bad p
 bar takes back (a high, low or open far from the closes on both sides, at ordinary volume) is
 unobserved; true jumps and crashes, which stay or draw a crowd, are kept.
 
-Cleaning what is clean changes nothing, and cleaning twice is cleaning once.
+Cleaning what is clean changes nothing, and cleaning twice (by the same sessions) is cleaning once.
 """
 
 from __future__ import annotations
@@ -328,6 +328,7 @@ def _walk(
         quarantine=float(np.log(config.quarantine_factor)),
         look_ahead=int(config.look_ahead),
         rule=rule,
+        adjusted=config.adjust != "none",
     )
     walked = pw.walk_until_settled(
         table.prices, table.volume, _starts(table.stamps, sessions), listed, limits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tsfm.data.quality_findings import Kind
 from tsfm.errors import ConfigError, one_of
@@ -86,8 +85,8 @@ class CleaningConfig:
     crowd: float = 4.0
     quarantine_factor: float = 3.0
     look_ahead: int = 0
-    splits: Literal["auto", "table", "rule", "none"] = "auto"
-    adjust: Literal["forward", "backward", "none"] = "forward"
+    splits: str = "auto"
+    adjust: str = "forward"
     strict: bool = False
     findings_kept: int = 100
 

@@ -61,7 +61,7 @@ def schedule(name: str, first_year: int, last_year: int) -> Hours:
     except ImportError as error:
         raise ConfigError(
             f"sessions={name!r} needs the library exchange_calendars, which is not installed",
-            remedy="pip install exchange_calendars, or give sessions=learn",
+            remedy="run pip install exchange_calendars, or give sessions=learn",
         ) from error
     try:
         calendar = exchange_calendars.get_calendar(name)

@@ -59,6 +59,7 @@ class Limits(NamedTuple):
     quarantine: float
     look_ahead: int
     rule: int
+    adjusted: bool
 
 
 @njit(cache=True)
@@ -225,7 +226,8 @@ def walk(  # noqa: C901, one state machine
             opening, high, low, closing = opening + size, high + size, low + size, closing + size
             sold, gap, move = sold / found, gap + size, move + size
 
-        if limits.outliers:
+        judged = found == 1.0 or (limits.adjusted and how[bar] != UNLISTED)
+        if limits.outliers and judged:
             off = _taken_back(last, opening, high, low, closing)
             if limits.look_ahead and abs(move) > max(off, limits.move):
                 after = _next_close(prices, bar) + shift - last
@@ -257,10 +259,11 @@ def walk_until_settled(
     """
     logs = np.log(prices)
     found = Walk(*walk(logs, volume, starts, listed, limits))
-    while limits.look_ahead:
-        remaining = np.where((found.verdict == OBSERVED)[:, None], logs, np.nan)
-        again = Walk(*walk(remaining, volume, starts, listed, limits))
-        if not again.verdict.any():
-            break
-        found = again._replace(verdict=np.maximum(found.verdict, again.verdict))
-    return found
+    if not limits.look_ahead:
+        return found
+    verdict = found.verdict.copy()
+    while found.verdict.any():
+        logs[verdict != OBSERVED] = np.nan
+        found = Walk(*walk(logs, volume, starts, listed, limits))
+        verdict = np.maximum(verdict, found.verdict)
+    return found._replace(verdict=verdict)

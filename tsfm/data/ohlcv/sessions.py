@@ -53,7 +53,7 @@ class Sessions:
         Parameters
         ----------
         ts
-            ``Datetime [bar]`` in UTC; of a named exchange, their span is what is laid out.
+            As :meth:`learn`; of a named exchange, their span is what is laid out.
 
         Raises
         ------
@@ -85,8 +85,9 @@ class Sessions:
         Parameters
         ----------
         ts
-            ``Datetime [bar]`` in UTC, increasing and unique; of several instruments of one
-            market, their union.
+            ``Datetime [bar]`` in UTC, increasing and unique, of the bars that are observed (those
+            that cleaning inserted are no evidence); of several instruments of one market, their
+            union.
         freq
             Frequency of the bars, ``h`` or ``1h`` for hourly ones.
         timezone
