@@ -62,7 +62,7 @@ class SourceConfig:
     asset_class: str = ""
     freq: str = ""
     features: str = "none"
-    simulated_assets: int = 128
+    simulated_assets: int = 512
     simulated_bars: int = 8000
     simulated_weight: float = 0.6
     validation_share: float = 0.15

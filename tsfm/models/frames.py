@@ -64,7 +64,8 @@ def forecast_frame(
         for item in range(first, min(first + SERIES_AT_ONCE, len(panel))):
             bars = int(panel.lengths[item])
             length = min(bars, longest or bars)
-            windows.append(panel.window(item, bars - length, length, future=max(int(horizon), 0)))
+            seen = panel.window(item, bars - length, length, future=max(int(horizon), 0))
+            windows.append(preparation.ahead(seen, int(horizon)))
         batch = Context.from_windows(windows, horizon=max(int(horizon), 1), seed=seed)
         frames.append(forecaster.predict(batch, horizon, levels).to_frame())
     return preparation.restore(pd.concat(frames, ignore_index=True))
