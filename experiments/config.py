@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -11,6 +11,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tsfm.data.ohlcv.builder_config import BuilderConfig
+from tsfm.data.ohlcv.cleaning_config import CleaningConfig
+from tsfm.data.ohlcv.ingest_config import IngestConfig
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.config import EvaluationConfig
@@ -156,7 +159,6 @@ class TableOptions:
 
     layout: str = "long"
     name: str = ""
-    freq: str = ""
     date_offset: str = ""
     normalize: bool = False
     min_length: int = 1
@@ -168,27 +170,145 @@ class TableOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """The rarer fields of :class:`tsfm.data.ohlcv.ingest_config.IngestConfig`."""
+
+    symbol: str = ""
+    date_format: str = ""
+    delimiter: str = ""
+    batch_rows: int = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """The rarer fields of :class:`tsfm.data.ohlcv.builder_config.BuilderConfig`."""
+
+    name: str = ""
+    symbols: tuple[str, ...] = ()
+    assets_per_batch: int = 10
+    min_bars: int = 64
+    train_until: str = ""
+    train_share: float = 0.6
+    fit_assets: int = 20
+    workers: int = 0
+    cache_bytes: int = 2 << 30
+    keep_unfinished: bool = False
+    overwrite: bool = False
+
+
+ACTIONS = {
+    "table": ("build", "check"),
+    "sample": ("build", "check"),
+    "simulated": ("build", "check"),
+    "ohlcv": ("ingest", "check", "build"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Building and checking panels.
+    """Building and checking panels, and filling lakes.
 
     Attributes
     ----------
     dataset
-        ``table``: the CSV or Parquet file ``source``; ``sample`` and ``simulated``: bars.
+        ``table``: the CSV or Parquet file ``source``; ``sample`` and ``simulated``: bars;
+        ``ohlcv``: a lake of bars.
+    lake
+        Directory of a lake.
+    asset_class, freq
+        Of the bars ingested, or of those checked and built; ``freq`` of a table, too.
+    timezone, columns
+        Of the files ingested: of dates without an offset, and ``ts:Date,open:Open,…``.
+    features
+        Of a lake's panel: ``default``, ``none`` or a YAML file.
+    splits
+        A lake's table of splits.
+    strict
+        Refuse what would be skipped or repaired.
     """
 
     dataset: str = "table"
     action: str = "build"
     source: str = ""
+    lake: str = ""
+    asset_class: str = ""
+    freq: str = ""
     out: str = ""
+    features: str = "default"
+    timezone: str = ""
+    columns: str = ""
+    splits: str = ""
+    strict: bool = False
     seed: int = 0
     table: TableOptions = field(default_factory=TableOptions)
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    build: BuildOptions = field(default_factory=BuildOptions)
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
 
     def __post_init__(self) -> None:
-        one_of("dataset", self.dataset, ("table", "sample", "simulated"))
-        one_of("action", self.action, ("build", "check"))
-        if not self.source and (self.action == "check" or self.dataset == "table"):
-            raise ConfigError("source is empty", remedy="give the file or panel to read")
+        one_of("dataset", self.dataset, ACTIONS)
+        one_of(f"dataset={self.dataset}, action", self.action, ACTIONS[self.dataset])
+        needed = {
+            "source": self.action == "ingest"
+            or (self.dataset != "ohlcv" and (self.action == "check" or self.dataset == "table")),
+            "lake": self.dataset == "ohlcv",
+            "asset_class": self.action == "ingest",
+            "freq": self.action == "ingest",
+            "out": self.dataset == "ohlcv" and self.action == "build",
+        }
+        for name, is_needed in needed.items():
+            if is_needed and not getattr(self, name):
+                raise ConfigError(f"{name} is empty", remedy=f"give {name}={MEANINGS[name]}")
+        if self.dataset == "ohlcv":
+            self.ingest_config() if self.action == "ingest" else self.builder_config()
+
+    def ingest_config(self) -> IngestConfig:
+        """How files come into the lake.
+
+        Raises
+        ------
+        UserError
+            When a column, a time zone or a name is not allowed.
+        """
+        return IngestConfig.from_text(
+            columns=self.columns,
+            asset_class=self.asset_class,
+            freq=self.freq,
+            timezone=self.timezone,
+            strict=self.strict,
+            **asdict(self.ingest),
+        )
+
+    def cleaning_config(self) -> CleaningConfig:
+        """How the lake's bars are repaired."""
+        return replace(self.cleaning, strict=self.strict or self.cleaning.strict)
+
+    def builder_config(self) -> BuilderConfig:
+        """How the lake becomes a panel.
+
+        Raises
+        ------
+        ConfigError
+            When a value is not allowed.
+        """
+        return BuilderConfig(
+            asset_class=self.asset_class,
+            freq=self.freq,
+            features=self.features,
+            splits=self.splits,
+            cleaning=self.cleaning_config(),
+            seed=self.seed,
+            **asdict(self.build),
+        )
+
+
+MEANINGS = {
+    "source": "the file, directory or panel to read",
+    "lake": "the directory of the lake",
+    "asset_class": "equity, crypto or another name for such instruments",
+    "freq": "1h, 1d or another frequency of the bars",
+    "out": "the directory of the panel to be",
+}
 
 
 Experiment = TypeVar("Experiment", PretrainConfig, FinetuneConfig)

@@ -1,16 +1,28 @@
-"""Panels from tables, and the panels that come with the project.
+"""Panels from tables and lakes, lakes from files, and the panels that come with the project.
 
 mlflow run . -e data -P source=sales.csv -P layout=wide -P out=panels
 mlflow run . -e data -P source=bars.parquet -P layout=long -P date_offset=2020-12-31 -P out=panels
 mlflow run . -e data -P dataset=sample -P out=panels
 mlflow run . -e data -P action=check -P source=panels/sample_bars
+
+mlflow run . -e data -P dataset=ohlcv -P action=ingest -P source=files -P lake=lake \
+    -P asset_class=equity -P freq=1h -P timezone=America/New_York
+mlflow run . -e data -P dataset=ohlcv -P action=check -P lake=lake
+mlflow run . -e data -P dataset=ohlcv -P action=build -P lake=lake -P out=panel
+
+Exits with 4 when some files, rows or assets were bad and the rest was processed.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parameter, run
 from experiments.config import DataConfig
@@ -19,29 +31,159 @@ from tsfm.errors import ConfigError
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
 
+DONE_WITH_PROBLEMS = 4
+PROBLEMS_SHOWN = 20
+
 PARAMETERS = {
-    "dataset": Parameter("dataset", "table, or the bars called sample or simulated"),
-    "action": Parameter("action", "build a panel, or check one"),
-    "source": Parameter("source", "CSV or Parquet file to build from, or panel to check"),
-    "out": Parameter("out", "directory of panels; empty: the variable CUSTOM_DATA_PATH"),
+    "dataset": Parameter("dataset", "table, the bars called sample or simulated, or ohlcv: a lake"),
+    "action": Parameter("action", "build a panel, check a panel or lake, or ingest into a lake"),
+    "source": Parameter("source", "file(s) to read, or panel to check"),
+    "lake": Parameter("lake", "directory of the lake; ingest makes it"),
+    "asset_class": Parameter("asset_class", "of a lake's bars: equity, crypto …"),
+    "freq": Parameter("freq", "of bars: 1h, 1d …; of a table a pandas alias, empty: inferred"),
+    "out": Parameter(
+        "out", "a lake's panel or report; of other panels the parent, empty: CUSTOM_DATA_PATH"
+    ),
+    "features": Parameter("features", "of a lake's panel: default, none or a YAML file"),
+    "timezone": Parameter("timezone", "of ingested dates without an offset; empty: UTC"),
+    "columns": Parameter("columns", "of ingested files, as ts:Date,open:Open; empty: the usual"),
+    "splits": Parameter("splits", "CSV or Parquet file of a lake's splits; empty: by rule"),
+    "strict": Parameter("strict", "refuse what would be skipped or repaired: true or false"),
     "layout": Parameter("table.layout", "of the table: wide, wide_multivariate or long"),
-    "freq": Parameter("table.freq", "pandas alias; empty: inferred, or refused"),
     "date_offset": Parameter("table.date_offset", "last date of the training part; empty: all"),
     "normalize": Parameter("table.normalize", "standardise by the training part: true or false"),
 }
 
 
 def main(config: DataConfig) -> None:
+    if config.dataset == "ohlcv":
+        action = {"ingest": ingest_bars, "check": check_bars, "build": build_bars}
+        problems = action[config.action](config)
+        if problems:
+            tell_problems(problems)
+            sys.exit(DONE_WITH_PROBLEMS)
+        return
     for panel in check(config) if config.action == "check" else build(config):
-        info = panel.info
-        bars = panel.lengths
-        print(f"{info.name}: {len(panel)} items of {bars.min()} to {bars.max()} bars")
-        print(f"  variates     {', '.join(info.variates)}")
-        print(
-            f"  frequency    {info.freq or 'explicit timestamps'}, season {info.seasonality} bars"
+        describe(panel)
+
+
+# --- lakes ----------------------------------------------------------------------------------------
+
+
+def ingest_bars(config: DataConfig) -> list[str]:
+    """Files into a lake; what was skipped is told and written beside the lake."""
+    from tsfm.data.ohlcv.bar_files import find
+    from tsfm.data.ohlcv.ingest import ingest
+    from tsfm.data.ohlcv.lake import Lake
+    from tsfm.data.ohlcv.progress_bar import progress_bar
+
+    find(Path(config.source).expanduser())
+    lake = Lake.create(config.lake)
+    with progress_bar("ingesting", "files") as show:
+        report = ingest(
+            config.source,
+            lake,
+            config.ingest_config(),
+            lambda files, of, rows: show(files, of, f"{rows:,} rows"),
         )
-        print(f"  fingerprint  {panel.fingerprint}")
-        print(f"  path         {panel.path}")
+    path = lake.path.with_name(f"{lake.path.name}.ingest.json")
+    path.write_text(json.dumps(report.to_dict(), indent=2, default=str))
+    change = report.change
+    tell(
+        f"ingested into {lake.path}",
+        {
+            "files": f"{report.files:,}",
+            "rows": f"{report.rows:,} read, {report.skipped:,} skipped",
+            "bars": f"{change.added:,} added, {change.replaced:,} replaced, "
+            f"{change.unchanged:,} there already",
+            "notes": "; ".join(dict.fromkeys(note.what for note in report.notes)),
+            "report": path,
+        },
+    )
+    return [str(problem) for problem in report.problems]
+
+
+def check_bars(config: DataConfig) -> list[str]:
+    """A quality report of a lake, logged as a run, and written to ``out`` where it is given."""
+    from tsfm.data.ohlcv.check import check_lake
+    from tsfm.data.ohlcv.corporate_actions import read_splits
+    from tsfm.data.ohlcv.lake import Lake
+    from tsfm.data.ohlcv.progress_bar import progress_bar
+    from tsfm.tracking.runs import MlflowRun
+
+    lake = Lake.open(config.lake)
+    splits = read_splits(Path(config.splits).expanduser()) if config.splits else None
+    with MlflowRun.start("data", entry_point="data") as record:
+        record.log_config(asdict(config))
+        record.log_environment(seed=config.seed)
+        with progress_bar("checking", "assets") as show:
+            report = check_lake(
+                lake,
+                config.cleaning_config(),
+                splits=splits,
+                asset_class=config.asset_class or None,
+                freq=config.freq or None,
+                symbols=config.build.symbols or None,
+                progress=lambda done, of: show(done, of, ""),
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(config.out or folder)
+            report.write(directory)
+            for path in sorted(directory.glob("quality.*")):
+                record.log_file(path, "quality")
+        figures = {"assets": len(report.series), "bars": report.rows}
+        record.log_metrics({**figures, "clean_share": report.clean_share, **report.counts}, step=0)
+    tell(
+        f"checked {lake.path}",
+        {
+            "assets": f"{len(report.series):,}",
+            "bars": f"{report.rows:,}, {report.clean_share:.3%} clean",
+            "findings": in_words(report.counts),
+            "report": config.out or "in the run's artifacts: quality/",
+            "run": f"{record.name}  {record.run_id}",
+            "see it": record.url(),
+        },
+    )
+    unreadable = set(report.unreadable)
+    return [one.facts["unreadable"] for one in report.series if one.name in unreadable]
+
+
+def build_bars(config: DataConfig) -> list[str]:
+    """A panel of a lake's bars, logged as a run."""
+    from tsfm.data.ohlcv.builder import IterativeFinancialDatasetBuilder
+    from tsfm.data.ohlcv.progress_bar import progress_bar
+    from tsfm.tracking.runs import MlflowRun
+
+    builder = IterativeFinancialDatasetBuilder(config.lake, config.out, config.builder_config())
+    with MlflowRun.start("data", entry_point="data") as record:
+        record.log_config(asdict(config))
+        record.log_environment(seed=config.seed)
+        with progress_bar(f"building {builder.out.name}") as show:
+            report = builder.build(show)
+        record.log_panel(report.panel, "train")
+        record.log_file(report.path)
+        figures = {"assets": report.assets, "bars": report.bars, "seconds": report.seconds}
+        record.log_metrics({**figures, **report.counts}, step=0)
+    describe(report.panel)
+    tell(
+        f"built from {builder.lake.path}",
+        {
+            "assets": f"{report.assets:,} of {len(builder.catalogue):,}",
+            "bars": f"{report.bars:,} in {report.seconds:.1f} s",
+            "cleaning": in_words(report.counts),
+            "left out": "; ".join(f"{s}: {why}" for s, why in list(report.dropped.items())[:5]),
+            "features": f"{len(report.past_covariates)} past, {len(report.known_covariates)} known",
+            "fitted on": f"bars before {report.fitted_until}" if report.fitted_until else "",
+            "notes": "; ".join(report.notes),
+            "report": report.path,
+            "run": f"{record.name}  {record.run_id}",
+            "see it": record.url(),
+        },
+    )
+    return list(report.problems)
+
+
+# --- panels ---------------------------------------------------------------------------------------
 
 
 def check(config: DataConfig) -> list[Panel]:
@@ -59,6 +201,8 @@ def build(config: DataConfig) -> list[Panel]:
 
     if config.dataset == "table":
         options = {name: value for name, value in vars(config.table).items() if value != ""}
+        if config.freq:
+            options["freq"] = config.freq
         built = build_panel(config.source, config.out or None, **options)
         return [built.train] + ([built.evaluation] if built.evaluation is not None else [])
     directory = config.out or os.environ.get("CUSTOM_DATA_PATH")
@@ -68,5 +212,43 @@ def build(config: DataConfig) -> list[Panel]:
     return [Panel.write(Path(directory) / panel.info.name, panel, panel.info)]
 
 
+# --- what is printed ------------------------------------------------------------------------------
+
+
+def describe(panel: Panel) -> None:
+    """A panel's facts."""
+    info, bars = panel.info, panel.lengths
+    print(f"{info.name}: {len(panel)} items of {bars.min()} to {bars.max()} bars")
+    print(f"  variates     {', '.join(info.variates)}")
+    print(f"  frequency    {info.freq or 'explicit timestamps'}, season {info.seasonality} bars")
+    print(f"  fingerprint  {panel.fingerprint}")
+    print(f"  path         {panel.path}")
+
+
+def tell(title: str, facts: dict[str, Any]) -> None:
+    """A short table of what was done and where it is; empty facts are left out."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(title, style="bold", soft_wrap=True, markup=False)
+    for name, value in facts.items():
+        if value != "":
+            console.print(f"  {name:<12} {value}", soft_wrap=True, markup=False)
+
+
+def tell_problems(problems: list[str]) -> None:
+    """What was left out, on stderr, a line for each."""
+    for problem in problems[:PROBLEMS_SHOWN]:
+        print(f"problem: {problem}", file=sys.stderr)
+    if len(problems) > PROBLEMS_SHOWN:
+        more = len(problems) - PROBLEMS_SHOWN
+        print(f"problem: and {more} more, all in the report", file=sys.stderr)
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """``duplicate 3, missing 12``, or ``none``."""
+    return ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) or "none"
+
+
 if __name__ == "__main__":
-    run("data", DataConfig, PARAMETERS, main, title="Build or check a panel.")
+    run("data", DataConfig, PARAMETERS, main, title="Build or check a panel, or fill a lake.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +21,10 @@ class BuildReport:
 
     Attributes
     ----------
-    panel
-        What was built.
+    out
+        The panel's directory.
+    digest
+        Of all that the result depends on.
     assets, bars
         In the panel; bars without prices count.
     counts
@@ -46,7 +49,7 @@ class BuildReport:
         What the user may want to know of the start.
     """
 
-    panel: Panel
+    out: Path
     digest: str
     assets: int
     bars: int
@@ -67,19 +70,23 @@ class BuildReport:
         """Everything in the lake could be read."""
         return not self.problems
 
+    @cached_property
+    def panel(self) -> Panel:
+        """What was built, mapped into memory when it is asked for."""
+        return Panel.open(self.out)
+
     @property
     def path(self) -> Path:
         """The report's file."""
-        assert self.panel.path is not None
-        return self.panel.path / FILE_NAME
+        return self.out / FILE_NAME
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, without the panel."""
+        """JSON values, without the place."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {key: value for key, value in values.items() if key != "panel"}
+        return {key: value for key, value in values.items() if key != "out"}
 
     @classmethod
-    def read(cls, panel: Panel) -> Self:
+    def read(cls, out: Path) -> Self:
         """The report of a panel that was built before.
 
         Raises
@@ -87,12 +94,12 @@ class BuildReport:
         DataError
             When it has none.
         """
-        path = (panel.path or Path()) / FILE_NAME
+        path = out / FILE_NAME
         try:
             values = json.loads(path.read_text())
             tuples = ("problems", "past_covariates", "known_covariates", "notes")
             values |= {key: tuple(values[key]) for key in tuples}
-            return cls(panel=panel, **values)
+            return cls(out=out, **values)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"the panel has no report of its build: {error}",

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +28,7 @@ from tsfm.data.ohlcv.features_config import FeatureConfig
 from tsfm.data.ohlcv.lake import Instrument, Lake
 from tsfm.data.ohlcv.ordered import Made, in_order
 from tsfm.data.ohlcv.workspace import Workspace, workspace
-from tsfm.data.panel import Panel
+from tsfm.data.panel_state import read_state
 from tsfm.data.panel_writer import PanelWriter
 from tsfm.errors import DataError
 
@@ -140,24 +140,20 @@ class IterativeFinancialDatasetBuilder:
 
     def _ready(self) -> BuildReport | None:
         """The report of this very build, finished before; ``None`` where it is to be replaced."""
-        report = None
         try:
-            report = BuildReport.read(Panel.open(self.out))
+            read_state(self.out)
+            report = BuildReport.read(self.out)
+            if report.digest == self.digest:
+                return replace(report, notes=("it was built before: there was nothing to do",))
         except DataError:
-            if not (self.out / FILE_NAME).exists():
-                raise self._taken() from None
-        if report is not None and report.digest == self.digest:
-            return report
-        if not self.config.overwrite:
-            raise self._taken()
+            pass
+        if not (self.config.overwrite and (self.out / FILE_NAME).exists()):
+            raise DataError(
+                "the path exists already, and is not what would be built",
+                where=str(self.out),
+                remedy="choose another, remove it, or give build.overwrite=true for a built panel",
+            )
         return None
-
-    def _taken(self) -> DataError:
-        return DataError(
-            "the path exists already, and is not what would be built",
-            where=str(self.out),
-            remedy="choose another, remove it, or give overwrite=true where it is a built panel",
-        )
 
     def _build(self, space: Workspace, begun: float, progress: Progress) -> BuildReport:
         from tsfm.data.ohlcv.asset_batch import Cleaner, SeriesMaker
@@ -174,7 +170,8 @@ class IterativeFinancialDatasetBuilder:
             splits=self._splits(),
             min_bars=self.config.min_bars,
         )
-        count = _Count(self.catalogue["bars"].sum(), progress, preparation.features.needs_market)
+        two_passes = preparation.features.needs_market
+        count = _Count(int(self.catalogue["bars"].sum()), progress, two_passes)
         cache = BarCache(space.scratch, self.config.cache_bytes)
         with ThreadPoolExecutor(self._workers) as threads:
 
@@ -184,8 +181,9 @@ class IterativeFinancialDatasetBuilder:
             def each(task: Callable[[int], Made], first: int = 0) -> Iterator[tuple[int, Made]]:
                 return in_order(threads, task, range(first, len(self.batches)), self._workers)
 
-            market, seen = None, {}
-            if preparation.features.needs_market:
+            market: Market | None = None
+            seen: dict[int, dict[str, Any]] = {}
+            if two_passes:
                 market = self._market(space, each(clean), cache, seen, count)
             if not space.record:
                 space.begin(self._fit(preparation, cleaner, market))
@@ -314,12 +312,12 @@ class IterativeFinancialDatasetBuilder:
             "resumed_batches": resumed,
             "notes": tuple(notes),
         }
-        report = BuildReport(panel=Panel.open(space.panel), **values)
+        report = BuildReport(out=self.out, **values)
         (space.panel / FILE_NAME).write_text(json.dumps(report.to_dict(), indent=2))
         if self.out.exists():
             self.out.rename(space.path / "replaced")
         space.panel.rename(self.out)
-        return BuildReport(panel=Panel.open(self.out), **values)
+        return report
 
     def _nothing_left(self, space: Workspace) -> DataError:
         dropped = [pair for entry in space.done for pair in entry["dropped"].items()]

@@ -55,7 +55,9 @@ def train_until(catalogue: pl.DataFrame, config: BuilderConfig) -> datetime:
     """
     if config.train_until:
         return moment(config.train_until)
-    first, last = catalogue.select("first", "last").cast(int).to_numpy().T.astype(float)
+    first, last = (
+        catalogue.select(pl.col("first", "last").cast(pl.Int64)).to_numpy().T.astype(float)
+    )
     bars = catalogue["bars"].to_numpy()
     length = np.maximum(last - first, 1.0)
     dates = np.linspace(first.min(), last.max(), 2001)
@@ -65,7 +67,7 @@ def train_until(catalogue: pl.DataFrame, config: BuilderConfig) -> datetime:
 
 
 def fitted_on(catalogue: pl.DataFrame, config: BuilderConfig) -> list[str]:
-    """Symbols that regimes and features are fitted on: at most half, so that some can be held out."""
+    """Symbols that regimes and selection are fitted on: at most half, so some can be held out."""
     symbols = catalogue["symbol"].to_list()
     count = min(config.fit_assets, max(len(symbols) // 2, 1))
     drawn = np.random.default_rng(config.seed).choice(len(symbols), count, replace=False)
