@@ -2,6 +2,7 @@
 
 mlflow run . -e pretrain
 mlflow run . -e pretrain -P data=sample -P max_steps=1000 -P patch_sizes=16,32
+mlflow run . -e pretrain -P data=/lake,/other_lake -P overrides="data.weights=[0.7,0.3]"
 mlflow run . -e pretrain -P overrides="model.d_model=256 trainer.accumulate=2"
 mlflow run . -e pretrain -P resume=<run id>
 """
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
-    "data": Parameter("@data", "sample, simulated, mixed, or the path of a panel or of bars"),
+    "data": Parameter(
+        "@data", "sample, simulated, mixed, or a lake, panel or file of bars; several with commas"
+    ),
     "model": Parameter("@model", "what to train"),
     "patch_sizes": Parameter("model.patch_sizes", "bars in a patch, drawn per sample"),
     "mask_ratio_min": Parameter("model.mask_ratio_min", "least share of patches to predict"),

@@ -20,6 +20,7 @@ from tsfm.data.cache import cache_directory
 from tsfm.data.ohlcv.bars import COLUMNS
 from tsfm.data.ohlcv.builder import BuilderConfig, IterativeFinancialDatasetBuilder
 from tsfm.data.ohlcv.cleaning import clean
+from tsfm.data.ohlcv.cleaning_config import CleaningConfig
 from tsfm.data.ohlcv.lake import Instrument, Lake
 from tsfm.data.origins import Origin, recorded_preparation
 from tsfm.data.panel import Panel
@@ -66,14 +67,15 @@ def lake_origin(path: Path, config: SourceConfig, example_bars: int) -> Origin:
 
 
 def latest_bars(lake: Lake, instrument: Instrument, bars: int) -> pd.DataFrame:
-    """The last bars of an instrument, cleaned, as users give them: naive dates in UTC."""
+    """The last bars of an instrument, cleaned, as users give them: naive dates, prices of today."""
     facts = lake.catalogue(instrument.asset_class, instrument.freq)
     row = facts.row(by_predicate=pl.col("symbol") == instrument.symbol, named=True)
     share = min(2 * bars / row["bars"], 1.0)
     start = row["last"] - (row["last"] - row["first"]) * share
-    cleaned = clean(lake.read(instrument, start=start).drop("symbol"), where=str(instrument)).bars
+    latest = lake.read(instrument, start=start).drop("symbol")
+    cleaned = clean(latest, CleaningConfig(adjust="backward"), where=str(instrument))
     return (
-        cleaned.tail(bars)
+        cleaned.bars.tail(bars)
         .with_columns(
             item_id=pl.lit(instrument.symbol),
             timestamp=pl.col("ts").dt.replace_time_zone(None).dt.cast_time_unit("ns"),
