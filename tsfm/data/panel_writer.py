@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tsfm.data import arrow
 from tsfm.data.panel import Panel
-from tsfm.data.panel_state import DATA_FILE, write_state
+from tsfm.data.panel_state import DATA_FILE, damaged, write_state
 from tsfm.data.series import PanelInfo
 
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -81,12 +81,15 @@ class PanelWriter:
 
     def _read_again(self, path: Path, size: int) -> None:
         """Feed the fingerprint what was written before, one batch in memory at a time."""
-        with path.open("rb") as file:
-            reader = pa.ipc.open_stream(file)
-            schema = reader.schema.serialize().to_pybytes()
-            while file.tell() < size:
-                batch = reader.read_next_batch()
-                self._count(pa.py_buffer(schema + batch.serialize().to_pybytes() + END_OF_STREAM))
+        try:
+            with path.open("rb") as file:
+                reader = pa.ipc.open_stream(file)
+                schema = reader.schema.serialize().to_pybytes()
+                while file.tell() < size:
+                    batch = reader.read_next_batch().serialize().to_pybytes()
+                    self._count(pa.py_buffer(schema + batch + END_OF_STREAM))
+        except (OSError, StopIteration, pa.ArrowException) as error:
+            raise damaged(str(path), f"{type(error).__name__}: {error}") from error
 
     def _count(self, part: pa.Buffer) -> None:
         for series in Panel(arrow.Store(part)):
