@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 
 NEW_YORK = "America/New_York"
+PRICES = ["open", "high", "low", "close"]
+VALUES = [*PRICES, "volume"]
 
 
 def session_stamps(
@@ -60,3 +62,34 @@ def bars_at(
 def stock(days: int = 120, *, seed: int = 0) -> pl.DataFrame:
     """Clean hourly bars of a New York stock."""
     return bars_at(session_stamps(days), seed=seed)
+
+
+def altered(bars: pl.DataFrame, row: int, **values: float | None) -> pl.DataFrame:
+    """Other values in one bar."""
+    here = pl.int_range(pl.len()) == row
+    return bars.with_columns(
+        pl.when(here).then(pl.lit(value, pl.Float64)).otherwise(pl.col(name)).alias(name)
+        for name, value in values.items()
+    )
+
+
+def unobserved(bars: pl.DataFrame, *rows: int) -> pl.DataFrame:
+    """Nulls in these bars."""
+    here = pl.int_range(pl.len()).is_in(list(rows))
+    return bars.with_columns(
+        pl.when(here).then(None).otherwise(pl.col(name)).alias(name) for name in VALUES
+    )
+
+
+def scaled(bars: pl.DataFrame, row: int, factor: float) -> pl.DataFrame:
+    """Prices of one bar times a factor."""
+    return altered(bars, row, **{name: bars[name][row] * factor for name in PRICES})
+
+
+def split_at(bars: pl.DataFrame, row: int, ratio: float) -> pl.DataFrame:
+    """As a market quotes it: from this bar on the price is one ratio-th, the volume ratio times."""
+    later = pl.int_range(pl.len()) >= row
+    return bars.with_columns(
+        pl.when(later).then(pl.col(PRICES) / ratio).otherwise(pl.col(PRICES)),
+        pl.when(later).then(pl.col("volume") * ratio).otherwise(pl.col("volume")),
+    )

@@ -153,8 +153,8 @@ def _coverage(series: list[SeriesQuality]) -> str:
         start = one.coverage.first - first
         observed = one.coverage.observed
         grid[row, start : start + len(observed)] = observed / max(observed.max(), 1)
-    colours = LinearSegmentedColormap.from_list("coverage", ["#c0392b", "#f3d9a4", "#2f7d6b"])
-    colours = colours.with_extremes(bad="#f1f4f6")
+    scale = LinearSegmentedColormap.from_list("coverage", ["#c0392b", "#f3d9a4", "#2f7d6b"])
+    colours = scale.with_extremes(bad="#f1f4f6")
     with mpl.rc_context(STYLE):
         height = 0.27 * len(series)
         figure = Figure(figsize=(8.6, height + 0.75))

@@ -11,16 +11,25 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hourly_bars import NEW_YORK, bars_at, session_stamps, stock
+from polars.testing import assert_frame_equal
+from support.hourly_bars import (
+    NEW_YORK,
+    PRICES,
+    VALUES,
+    altered,
+    bars_at,
+    scaled,
+    session_stamps,
+    split_at,
+    stock,
+    unobserved,
+)
 
 from tsfm.data.ohlcv.cleaning import Cleaned, clean
 from tsfm.data.ohlcv.cleaning_config import KINDS, REPAIRS, CleaningConfig
-from tsfm.data.ohlcv.corporate_actions import split_table
 from tsfm.data.ohlcv.sessions import Sessions
 from tsfm.errors import ConfigError, DataError
 
-PRICES = ["open", "high", "low", "close"]
-VALUES = [*PRICES, "volume"]
 BAR = 400
 """An ordinary bar, in the middle of a session, with enough of a past to be judged by."""
 
@@ -30,50 +39,15 @@ def learnt(bars: pl.DataFrame) -> Sessions:
     return Sessions.learn(ts, "1h", timezone=NEW_YORK)
 
 
-def cleaned(bars: pl.DataFrame, table: pl.DataFrame | None = None, **options: Any) -> Cleaned:
-    return clean(bars, CleaningConfig(**options), sessions=learnt(bars), splits=table)
-
-
-def altered(bars: pl.DataFrame, row: int, **values: float | None) -> pl.DataFrame:
-    here = pl.int_range(pl.len()) == row
-    return bars.with_columns(
-        pl.when(here).then(pl.lit(value, pl.Float64)).otherwise(pl.col(name)).alias(name)
-        for name, value in values.items()
-    )
-
-
-def unobserved(bars: pl.DataFrame, *rows: int) -> pl.DataFrame:
-    here = pl.int_range(pl.len()).is_in(list(rows))
-    return bars.with_columns(
-        pl.when(here).then(None).otherwise(pl.col(name)).alias(name) for name in VALUES
-    )
-
-
-def scaled(bars: pl.DataFrame, row: int, factor: float) -> pl.DataFrame:
-    """Prices of one bar times a factor."""
-    return altered(bars, row, **{name: bars[name][row] * factor for name in PRICES})
-
-
-def split_at(bars: pl.DataFrame, row: int, ratio: float) -> pl.DataFrame:
-    """As a market quotes it: from this bar on the price is one ratio-th, the volume ratio times."""
-    later = pl.int_range(pl.len()) >= row
-    return bars.with_columns(
-        pl.when(later).then(pl.col(PRICES) / ratio).otherwise(pl.col(PRICES)),
-        pl.when(later).then(pl.col("volume") * ratio).otherwise(pl.col("volume")),
-    )
-
-
-def assert_same(left: pl.DataFrame, right: pl.DataFrame, **options: Any) -> None:
-    from polars.testing import assert_frame_equal
-
-    assert_frame_equal(left, right, **options)
+def cleaned(bars: pl.DataFrame, **options: Any) -> Cleaned:
+    return clean(bars, CleaningConfig(**options), sessions=learnt(bars))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_clean_bars_come_out_unchanged(seed: int) -> None:
     bars = stock(300, seed=seed)
     result = cleaned(bars)
-    assert_same(result.bars, bars, check_exact=True)
+    assert_frame_equal(result.bars, bars, check_exact=True)
     assert result.counts == {}
     assert result.findings == []
 
@@ -178,10 +152,10 @@ def test_a_defect_is_found_repaired_exactly_and_only_once(name: str) -> None:
     result = cleaned(plant(bars))
     assert result.counts == {kind: 1}
     assert [one.kind for one in result.findings] == [kind]
-    assert_same(result.bars, repaired(bars), check_exact=True)
+    assert_frame_equal(result.bars, repaired(bars), check_exact=True)
     again = cleaned(result.bars)
     assert again.counts == {}
-    assert_same(again.bars, result.bars, check_exact=True)
+    assert_frame_equal(again.bars, result.bars, check_exact=True)
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -223,7 +197,7 @@ def test_cleaning_twice_is_cleaning_once(
     sessions = learnt(bars)
     once = clean(bars, config, sessions=sessions)
     twice = clean(once.bars, config, sessions=sessions)
-    assert_same(twice.bars, once.bars, check_exact=True)
+    assert_frame_equal(twice.bars, once.bars, check_exact=True)
     assert not set(twice.counts) & set(REPAIRS)
     sound = once.bars.drop_nulls("close")
     assert (sound["high"] == sound.select(pl.max_horizontal(PRICES)).to_series()).all()
@@ -248,16 +222,16 @@ def test_what_follows_a_cutoff_moves_nothing_before_it(seed: int, adjust: str) -
             pl.when(later).then(pl.col(VALUES) * factor).otherwise(pl.col(VALUES))
         )
         after = clean(moved, config, sessions=sessions).bars
-        assert_same(after[: int(cutoff)], before[: int(cutoff)], check_exact=True)
+        assert_frame_equal(after[: int(cutoff)], before[: int(cutoff)], check_exact=True)
 
 
 def test_a_spike_that_the_next_bar_takes_back_needs_a_look_ahead() -> None:
     bars = stock()
     planted = scaled(bars, BAR, 1.4)
-    assert_same(cleaned(planted).bars, planted)
+    assert_frame_equal(cleaned(planted).bars, planted)
     result = cleaned(planted, look_ahead=1)
     assert result.counts == {"spike": 1}
-    assert_same(result.bars, unobserved(bars, BAR))
+    assert_frame_equal(result.bars, unobserved(bars, BAR))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.7])
@@ -270,7 +244,7 @@ def test_a_true_jump_is_kept(factor: float, look_ahead: int) -> None:
     )
     result = cleaned(jumped, look_ahead=look_ahead)
     assert result.counts == {}
-    assert_same(result.bars, jumped)
+    assert_frame_equal(result.bars, jumped)
 
 
 def test_a_crash_that_recovers_within_the_bar_draws_a_crowd_and_is_kept() -> None:
@@ -284,69 +258,7 @@ def test_a_fivefold_jump_costs_one_bar_until_it_is_confirmed() -> None:
     bars = stock()
     later = pl.int_range(pl.len()) >= BAR
     jumped = bars.with_columns(pl.when(later).then(pl.col(PRICES) * 5).otherwise(pl.col(PRICES)))
-    assert_same(cleaned(jumped).bars, unobserved(jumped, BAR))
-
-
-def test_a_jump_over_night_with_a_crowd_is_no_split() -> None:
-    bars = stock()
-    first = 57 * 7
-    halved = split_at(bars, first, 2.0)
-    crowd = halved.with_columns(
-        pl.when(pl.int_range(pl.len()) == first)
-        .then(pl.col("volume") * 10)
-        .otherwise(pl.col("volume"))
-    )
-    assert cleaned(crowd).counts == {}
-    assert cleaned(split_at(bars, first + 2, 2.0)).counts == {}, "not over night"
-    silent = halved.with_columns(volume=pl.lit(0.0))
-    assert cleaned(silent).counts == {}, "no volume, no evidence"
-
-
-@pytest.mark.parametrize("ratio", [1.25, 1.5, 2.0, 3.0, 7.0, 10.0, 20.0, 0.5, 0.1, 0.05])
-def test_splits_of_many_ratios(ratio: float) -> None:
-    bars = stock(seed=3)
-    first = 60 * 7
-    planted = split_at(bars, first, ratio)
-    forward = cleaned(planted)
-    assert forward.counts == {"split": 1}
-    assert forward.findings[0].at == bars["ts"][first]
-    assert_same(forward.bars, bars, rel_tol=1e-12)
-    backward = cleaned(planted, adjust="backward")
-    assert_same(backward.bars[first:], planted[first:], rel_tol=1e-12)
-    returns = [frame["close"].log().diff() for frame in (forward.bars, backward.bars)]
-    np.testing.assert_allclose(returns[0][1:], returns[1][1:], atol=1e-12)
-    kept = cleaned(planted, adjust="none")
-    assert kept.counts == {"split_kept": 1}
-    assert_same(kept.bars, planted)
-
-
-def test_a_table_of_splits() -> None:
-    bars = stock(seed=3)
-    first = 60 * 7
-    day = bars["ts"].dt.convert_time_zone(NEW_YORK).dt.date()[first]
-    table = split_table(pl.DataFrame({"symbol": ["A"], "date": [day], "ratio": [1.1]}))
-    planted = split_at(bars, first, 1.1)
-    result = cleaned(planted, table)
-    assert result.counts == {"split": 1}
-    assert_same(result.bars, bars, rel_tol=1e-12)
-    assert cleaned(planted).counts == {}, "too small for the rule"
-    adjusted = cleaned(result.bars, table)
-    assert adjusted.counts == {"split_absent": 1}
-    assert_same(adjusted.bars, result.bars, check_exact=True)
-    assert cleaned(planted, table, splits="rule").counts == {}
-    assert cleaned(planted, table, splits="none").counts == {}
-
-
-def test_a_split_that_the_table_lacks_is_reported_and_left() -> None:
-    bars = stock(seed=3)
-    planted = split_at(bars, 60 * 7, 2.0)
-    empty = split_table(
-        pl.DataFrame({"symbol": ["A"], "date": ["2001-01-01"], "ratio": [2.0]})
-    ).clear()
-    result = cleaned(planted, empty)
-    assert result.counts == {"split_unlisted": 1}
-    assert_same(result.bars, planted)
-    assert cleaned(planted, empty, splits="table").counts == {}
+    assert_frame_equal(cleaned(jumped).bars, unobserved(jumped, BAR))
 
 
 def test_a_suspension_is_reported_not_filled() -> None:
@@ -354,7 +266,7 @@ def test_a_suspension_is_reported_not_filled() -> None:
     halted = pl.concat([bars[:210], bars[350:]])
     result = cleaned(halted)
     assert result.counts == {"suspension": 1}
-    assert_same(result.bars, halted)
+    assert_frame_equal(result.bars, halted)
     assert "no bars for" in result.findings[0].what
     always = bars_at(session_stamps(40, hours=range(24), timezone="UTC", weekdays=7))
     cut = pl.concat([always[:300], always[400:]])
@@ -380,11 +292,11 @@ def test_empty_and_unobserved_bars() -> None:
     sessions = learnt(bars)
     assert clean(bars.clear()).bars.is_empty()
     nothing = unobserved(bars, *range(len(bars)))
-    assert_same(clean(nothing, sessions=sessions).bars, nothing)
+    assert_frame_equal(clean(nothing, sessions=sessions).bars, nothing)
     nan = bars.with_columns(pl.lit(float("nan")).alias(name) for name in VALUES)
-    assert_same(clean(nan, sessions=sessions).bars, nothing)
+    assert_frame_equal(clean(nan, sessions=sessions).bars, nothing)
     one = bars[:1]
-    assert_same(clean(one, sessions=learnt(one)).bars, one)
+    assert_frame_equal(clean(one, sessions=learnt(one)).bars, one)
 
 
 @pytest.mark.parametrize(

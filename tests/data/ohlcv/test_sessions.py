@@ -54,6 +54,8 @@ def test_daylight_saving_makes_no_gaps_in_whatever_zone_the_bars_were_dated(time
 
 def test_half_past_and_odd_first_bars() -> None:
     assert not missed(session_stamps(60, minute=30), "1h", NEW_YORK)
+    late = session_stamps(60).dt.offset_by("7s")
+    assert missed(without(late, [101]), "1h", NEW_YORK) == {late[101]}
     opening = session_stamps(60, hours=range(9, 10), minute=30)
     later = session_stamps(60, hours=range(10, 16))
     assert not missed(pl.concat([opening, later]).sort(), "1h", NEW_YORK)

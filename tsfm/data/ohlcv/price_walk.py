@@ -25,6 +25,7 @@ FEWEST = 5
 FEWEST_MOVES = 32
 GAP_SCALES = 10.0
 GAP_FLOOR = 0.15
+SPLIT_CROWD = 3.0
 ROBUST = 1.4826
 SMALLEST_SCALE = 1e-4
 TAKEN_BACK = 0.75
@@ -66,26 +67,27 @@ class Limits(NamedTuple):
 def _median_below(values: np.ndarray, count: int, bound: float) -> bool:
     """Whether the (lower) median of the first ``count`` values is below a bound."""
     below = 0
-    for value in values[:count]:
-        below += value < bound
+    for place in range(count):
+        below += values[place] < bound
     return below >= (count + 1) // 2
 
 
 @njit(cache=True)
-def _split_ratio(opening: float, closing: float, crowd: float, limit: float) -> float:
+def _split_ratio(opening: float, closing: float, scale: float, crowd: float) -> float:
     """The ratio that explains a first bar's log moves since the last close, or 1.
 
-    A split moves opening and close alike, by little else than the market's own move, and shares
-    change hands as ever: in volume of the new shares, no crowd comes.
+    A split moves opening and close alike, by little else than the market's own move over night
+    (a few robust standard deviations of it), and shares change hands as ever: in volume of the
+    new shares, no crowd comes.
     """
     best, best_rest = 1.0, np.inf
     for ratio in RATIOS:
         size = np.log(ratio)
-        tolerance = min(0.12 * abs(size), 0.15)
+        tolerance = min(max(0.06 * abs(size), 4 * scale), 0.12 * abs(size), 0.15)
         rest_open, rest_close = abs(opening + size), abs(closing + size)
         if rest_open <= tolerance and rest_close <= tolerance:
             traded = crowd / max(ratio, 1.0)
-            ordinary = traded <= limit and (ratio < 1.0 or crowd * limit >= ratio)
+            ordinary = traded <= SPLIT_CROWD and (ratio < 1.0 or traded >= 1 / SPLIT_CROWD)
             if ordinary and rest_open + rest_close < best_rest:
                 best, best_rest = ratio, rest_open + rest_close
     return best
@@ -126,16 +128,15 @@ def _by_rule(
     n_gaps: int,
     early: np.ndarray,
     n_early: int,
-    limit: float,
 ) -> float:
     """The ratio of a split that a first bar of a session shows, else 1."""
     if n_early < FEWEST or not sold > 0 or abs(gap) <= GAP_FLOOR:
         return 1.0
-    ordinary_gap = abs(gap) / (GAP_SCALES * ROBUST)
-    if not _median_below(gaps, min(n_gaps, FIRST_BARS), ordinary_gap):
+    scale = ROBUST * np.median(gaps[: min(n_gaps, FIRST_BARS)])
+    if abs(gap) <= GAP_SCALES * scale:
         return 1.0
     usual = np.median(early[: min(n_early, FIRST_BARS)])
-    return _split_ratio(gap, move, sold / usual, limit)
+    return _split_ratio(gap, move, scale, sold / usual)
 
 
 @njit(cache=True)
@@ -154,10 +155,10 @@ def _far_off(
         limits.window, FEWEST_MOVES
     ):
         return False
-    known = min(n_traded, limits.window)
-    if known >= FEWEST and _median_below(traded, known, sold / limits.crowd):
+    if not _median_below(moves, filled, off / (limits.z * ROBUST)):
         return False
-    return _median_below(moves, filled, off / (limits.z * ROBUST))
+    known = min(n_traded, limits.window)
+    return known < FEWEST or not _median_below(traded, known, sold / limits.crowd)
 
 
 @njit(cache=True)
@@ -216,7 +217,7 @@ def walk(  # noqa: C901, one state machine
             how[due_at], ratios[due_at] = BY_TABLE if seen else ABSENT, due
             found, due = due if seen else 1.0, 1.0
         elif pending and limits.rule != OFF:
-            found = _by_rule(gap, move, sold, gaps, n_gaps, early, n_early, limits.crowd)
+            found = _by_rule(gap, move, sold, gaps, n_gaps, early, n_early)
             if found != 1.0:
                 how[bar] = BY_RULE if limits.rule == APPLY else UNLISTED
                 ratios[bar] = found

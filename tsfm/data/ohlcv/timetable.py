@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-DAY = 86_400_000_000
+MINUTE = 60_000_000
+DAY = 1440 * MINUTE
 WEEK = 7 * DAY
 MONDAY = 3 * DAY
 AROUND = 4
@@ -36,8 +37,9 @@ class Timetable:
     def of(cls, local: np.ndarray) -> Timetable:
         """The timetable of local microseconds ``int64 [bar]``."""
         week, slot = np.divmod(local + MONDAY, WEEK)
-        weeks, row = np.unique(week, return_inverse=True)
-        slots, column, counts = np.unique(slot, return_inverse=True, return_counts=True)
+        new_week = np.diff(week, prepend=week[0] - 1) != 0
+        weeks, row = week[new_week], np.cumsum(new_week) - 1
+        slots, column, counts = _counted(slot)
         usual = 2 * counts > min(len(weeks), AROUND + 1)
         place = np.cumsum(usual) - 1
         kept = usual[column]
@@ -165,6 +167,17 @@ class Timetable:
         return shared
 
 
+def _counted(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``np.unique`` with inverse and counts; without sorting where slots are whole minutes."""
+    minutes, rest = np.divmod(slots, MINUTE)
+    if rest.any():
+        return np.unique(slots, return_inverse=True, return_counts=True)
+    counts = np.bincount(minutes)
+    used = counts > 0
+    place = np.cumsum(used) - 1
+    return np.flatnonzero(used) * MINUTE, place[minutes], counts[used]
+
+
 def _after_last(seen: np.ndarray) -> np.ndarray:
     """``bool [week, slot]``: later than the last ``True`` of the row."""
     return ~np.logical_or.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
@@ -188,5 +201,5 @@ def _days(days: list[int]) -> str:
 
 
 def _clock(microseconds: int) -> str:
-    minutes = int(microseconds) // 60_000_000
+    minutes = int(microseconds) // MINUTE
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
