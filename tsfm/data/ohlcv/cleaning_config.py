@@ -56,7 +56,7 @@ class CleaningConfig:
     outlier_move
         And beyond this log move, so that one tick of a calm market is no outlier.
     crowd
-        A bar of more than so many times the usual volume is an event, never a bad print or split.
+        A bar of more than so many times the usual volume is an event, never a bad print.
     quarantine_factor
         A close that is so many times the last one, or one part in so many, is unobserved until the
         next bar confirms the level.
