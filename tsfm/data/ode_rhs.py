@@ -65,6 +65,8 @@ class Rhs:
         from Python and from other compiled functions.
     address
         Where the compiled function of :data:`LANES` trajectories lies in memory.
+    recipe
+        How another process makes it: addresses are this process's, hence pickled by recipe.
     coupled
         The parts of a coupled right-hand side, else None.
     """
@@ -72,7 +74,11 @@ class Rhs:
     name: str
     flow: Callable[..., None]
     address: int
+    recipe: tuple[Callable[..., Rhs], tuple[Any, ...]]
     coupled: Coupled | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +127,11 @@ def _compiled_function(function: Callable[..., None]) -> Rhs:
             exec(source, namespace)
         except numba.core.errors.NumbaError as error:
             raise _not_compiled(function.__name__, error) from error
-        return Rhs(function.__name__, namespace["flow"], namespace["lanes"].address)
+        recipe = (compile_rhs, (function,))
+        return Rhs(function.__name__, namespace["flow"], namespace["lanes"].address, recipe)
     mark = hashlib.sha256(file.read_bytes()).hexdigest()
     head = f"from {function.__module__} import {function.__name__} as function  # {mark}\n"
-    return _compile(function.__name__, head, "function")
+    return _compile(function.__name__, head, "function", (compile_rhs, (function,)))
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +145,7 @@ def compile_source(name: str, source: str) -> Rhs:
     ConfigError
         When it does not compile.
     """
-    return _compile(name, source, "rhs")
+    return _compile(name, source, "rhs", (compile_source, (name, source)))
 
 
 def couple(
@@ -181,13 +188,24 @@ def couple(
         )
         coupling_flow(t, state, parameters, out)
 
+    parts = (driver, response, coupling, driver_states, driver_parameters, response_parameters)
     return Rhs(
         name=f"{driver.name}_{response.name}",
         flow=flow,
         address=0,
-        coupled=Coupled(
-            driver, response, coupling, driver_states, driver_parameters, response_parameters
-        ),
+        recipe=(_couple, parts),
+        coupled=Coupled(*parts),
+    )
+
+
+def _couple(driver: Rhs, response: Rhs, coupling: Rhs, states: int, own: int, other: int) -> Rhs:
+    return couple(
+        driver,
+        response,
+        coupling,
+        driver_states=states,
+        driver_parameters=own,
+        response_parameters=other,
     )
 
 
@@ -202,13 +220,13 @@ def _importable(function: Callable[..., None]) -> Path | None:
     return Path(file) if Path(file).is_file() else None
 
 
-def _compile(name: str, head: str, function: str) -> Rhs:
+def _compile(name: str, head: str, function: str, recipe: tuple[Any, Any]) -> Rhs:
     source = head + _WRAPPER.format(name=function, cache=True, lanes=LANES)
     try:
         module = _module(source)
     except numba.core.errors.NumbaError as error:
         raise _not_compiled(name, error) from error
-    return Rhs(name, module.flow, module.lanes.address)
+    return Rhs(name, module.flow, module.lanes.address, recipe)
 
 
 def _not_compiled(name: str, error: Exception) -> ConfigError:
@@ -227,9 +245,15 @@ def _module(source: str) -> ModuleType:
         temporary = directory / f".{key}.{os.getpid()}"
         temporary.write_text(source)
         temporary.replace(path)
-    spec = importlib.util.spec_from_file_location(f"tsfm_rhs_{key}", path)
+    name = f"tsfm_rhs_{key}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # where numba's cache looks for it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

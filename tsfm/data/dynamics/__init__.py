@@ -1,0 +1,1 @@
+"""Dynamical systems: from equations to panels of chaotic trajectories."""
