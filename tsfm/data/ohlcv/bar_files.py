@@ -82,6 +82,11 @@ def read(path: Path, config: IngestConfig) -> Iterator[pl.DataFrame]:
         raise DataError(f"the file cannot be read: {reason}") from error
 
 
+def stem(path: Path) -> str:
+    """The file's name without the suffix of its kind: ``BRK.B`` of ``BRK.B.csv.gz``."""
+    return path.name[: -len(_suffix(path) or "")] if _suffix(path) else path.name
+
+
 def _is_bars(path: Path, source: Path) -> bool:
     hidden = any(name.startswith((".", "_")) for name in path.relative_to(source).parts)
     return not hidden and _suffix(path) is not None

@@ -9,6 +9,7 @@ power cut has damaged is thrown away and listed again.
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -69,28 +70,32 @@ class Catalogue:
         if not self.path.exists():
             return False
         try:
-            with self._open() as database:
-                return database.execute("SELECT id, version FROM lake").fetchall() == [
-                    (lake_id, VERSION)
-                ]
+            with _open(self.path) as database:
+                is_whole = database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+                belongs = database.execute("SELECT id, version FROM lake").fetchall()
+                return is_whole and belongs == [(lake_id, VERSION)]
         except sqlite3.DatabaseError:
             return False
 
     def replace(self, lake_id: str, facts: Mapping[Instrument, Facts]) -> None:
-        """Start anew with these instruments."""
-        for suffix in ("", "-journal"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        with self._open() as database, database:
+        """Start anew with these instruments, while nobody else writes."""
+        for left_by_killed in self.path.parent.glob(f"{self.path.name}.*"):
+            left_by_killed.unlink()
+        made = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}")
+        with _open(made) as database, database:
             for statement in _TABLES.split(";"):
                 database.execute(statement)
+            database.execute("BEGIN")
             database.executemany(_INSERT, map(_row, facts, facts.values()))
             database.execute("INSERT INTO lake VALUES (?, ?)", (lake_id, VERSION))
+        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+        made.replace(self.path)
 
     def begin(
         self, instruments: Sequence[Instrument]
     ) -> tuple[dict[Instrument, Facts], set[Instrument]]:
         """Mark instruments as dirty; their facts, and those that were dirty already."""
-        with self._open() as database, database:
+        with _open(self.path) as database, database:
             database.execute("BEGIN IMMEDIATE")
             known, dirty = {}, set()
             for instrument in instruments:
@@ -107,7 +112,7 @@ class Catalogue:
 
     def finish(self, facts: Mapping[Instrument, Facts | None]) -> None:
         """Store the facts (``None``: no bars left) and clear the marks."""
-        with self._open() as database, database:
+        with _open(self.path) as database, database:
             database.execute("BEGIN IMMEDIATE")
             for instrument, known in facts.items():
                 if known is None:
@@ -118,7 +123,7 @@ class Catalogue:
 
     def dirty(self) -> list[Instrument]:
         """Instruments being written, or whose writer was killed."""
-        with self._open() as database:
+        with _open(self.path) as database:
             return [_instrument(row) for row in database.execute("SELECT * FROM dirty")]
 
     def frame(self, asset_class: str | None = None, freq: str | None = None) -> pl.DataFrame:
@@ -128,7 +133,7 @@ class Catalogue:
         wanted = {"asset_class": asset_class, "freq": freq}
         terms = [f"{name} = :{name}" for name, value in wanted.items() if value is not None]
         where = f"WHERE {' AND '.join(terms)}" if terms else ""
-        with self._open() as database:
+        with _open(self.path) as database:
             rows = database.execute(
                 f"SELECT * FROM instruments {where} ORDER BY asset_class, freq, symbol", wanted
             ).fetchall()
@@ -140,13 +145,12 @@ class Catalogue:
         instant = pl.Datetime("us", "UTC")
         return frame.with_columns(pl.col("first").cast(instant), pl.col("last").cast(instant))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(
-            sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
-        ) as database:
-            database.execute("PRAGMA synchronous = OFF")
-            yield database
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = OFF")
+        yield database
 
 
 _SELECT_ONE = (

@@ -83,7 +83,13 @@ class TextFormat:
         import polars as pl
 
         if self.times is None:
-            return local.str.to_datetime(self.date, time_unit="us", strict=False)
+            try:
+                return local.str.to_datetime(self.date, time_unit="us", strict=False)
+            except pl.exceptions.ComputeError as error:
+                raise DataError(
+                    f"date_format={self.date!r} cannot be used: {str(error).splitlines()[0]}",
+                    remedy="write it like %d.%m.%Y %H:%M",
+                ) from error
         if self.times:
             for between in " T":
                 whole = f"{self.date}{between}{self.times[0]}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _UNITS = (("seconds", 0, 10**11, 10**6), ("milliseconds", 10**11, 10**14, 10**3),
-          ("microseconds", 10**14, 10**17, 1), ("nanoseconds", 10**17, 2**63, 1))  # fmt: skip
+          ("microseconds", 10**14, 10**17, 1), ("nanoseconds", 10**17, 2**63 - 1, 1))  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,7 +169,7 @@ def _named(batch: pl.DataFrame, path: Path, config: IngestConfig) -> pl.DataFram
     if "symbol" in batch.columns:
         return batch.with_columns(pl.col("symbol").cast(pl.String).str.strip_chars())
     folders = [name.removeprefix("symbol=") for name in path.parts if name.startswith("symbol=")]
-    symbol = config.symbol or (folders[-1] if folders else path.name.split(".")[0])
+    symbol = config.symbol or (folders[-1] if folders else bar_files.stem(path))
     if fault := name_fault(symbol):
         raise DataError(f"the symbol {symbol!r} cannot name a directory: {fault}")
     return batch.with_columns(pl.lit(symbol).alias("symbol"))

@@ -13,10 +13,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from tsfm.data.ohlcv.thrift import Long, Value, encode, varint
 from tsfm.errors import DataError
@@ -62,10 +62,10 @@ def digest(columns: Sequence[np.ndarray]) -> int:
     columns
         ``ts`` as ``int64 [row]`` microseconds, then five ``float64 [row]``, NaN where missing.
     """
-    state = blake2b(digest_size=16)
+    state = xxhash.xxh3_128()
     for column in columns:
         state.update(column.data)
-    return int.from_bytes(state.digest(), "little")
+    return state.intdigest()
 
 
 def write(path: str, columns: Sequence[np.ndarray], *, complete: bool, timezone: str) -> int:

@@ -71,7 +71,7 @@ def partitions(bars: pl.DataFrame, *, where: str) -> dict[str, list[Partition]]:
     stamps = bars.select(year=pl.col("ts").dt.year(), month=pl.col("ts").dt.month().cast(pl.Int32))
     years, months = (stamps[name].to_numpy() for name in stamps.columns)
     ends = np.cumsum(runs["len"].to_numpy(), dtype=np.int64)
-    cuts = np.flatnonzero(np.diff(years * 12 + months)) + 1
+    cuts = np.flatnonzero(np.diff(years * np.int32(12) + months)) + 1
     starts = np.union1d(cuts, np.concatenate(([0], ends[:-1])))
     stops = np.append(starts[1:], len(bars))
     columns = [bars["ts"].to_physical().to_numpy(), *(_floats(bars[name]) for name in VALUES)]

@@ -116,11 +116,10 @@ class Sidecar:
         """Remove the staging directories whose process was killed."""
         import filelock
 
-        for directory in self._staging.glob("*/"):
-            lock = directory.with_suffix(".lock")
+        for lock in self._staging.glob("*.lock"):
             try:
                 with filelock.FileLock(lock, thread_local=False).acquire(blocking=False):
-                    shutil.rmtree(directory, ignore_errors=True)
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
             except filelock.Timeout:
                 continue
