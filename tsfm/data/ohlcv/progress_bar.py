@@ -31,7 +31,10 @@ def progress_bar(title: str, unit: str = "bars") -> Iterator[Show]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[at_hand]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(title, total=None, rate="", at_hand="")
 
         def show(done: int, total: int, at_hand: str) -> None:
