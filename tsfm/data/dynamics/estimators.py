@@ -1,0 +1,402 @@
+"""Estimators of chaos from trajectories: Lyapunov exponent, correlation dimension, 0–1 test.
+
+Trajectories are ``[time, state]``, or ``[time]`` for one coordinate; their coordinates are
+standardised first, so that a state of small units counts as much as the others. What is observed
+incompletely is unfolded with :func:`delay_embedding`.
+
+References
+----------
+Rosenstein, Collins & De Luca, A practical method for calculating largest Lyapunov exponents from
+small data sets (1993). Grassberger & Procaccia, Measuring the strangeness of strange attractors
+(1983). Theiler, Spurious dimension from correlation algorithms applied to limited time-series data
+(1986). Gottwald & Melbourne, On the implementation of the 0–1 test for chaos (2009). Gilmore,
+Topological analysis of chaotic dynamical systems (1998), section on close returns.
+"""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+from jaxtyping import Float
+from numba import njit
+from numpy.typing import ArrayLike
+
+from tsfm.errors import DataError
+
+LEAST_POINTS = 64
+MOST_POINTS = 4096
+
+_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+def standardise(trajectory: ArrayLike) -> Float[np.ndarray, "*batch time state"]:
+    """Each coordinate with mean 0 and deviation 1 over time; constant ones become 0."""
+    states = np.asarray(trajectory, dtype=np.float64)
+    centred = states - states.mean(axis=-2, keepdims=True)
+    spread = centred.std(axis=-2, keepdims=True)
+    moves = spread > 1e-12 * np.abs(states).max(axis=-2, keepdims=True)
+    return np.where(moves, centred / np.where(moves, spread, 1.0), 0.0)
+
+
+def delay_embedding(
+    series: Float[np.ndarray, " time"], dimension: int, lag: int
+) -> Float[np.ndarray, "time state"]:
+    """Delay vectors (Takens 1981), ``dimension`` values each ``lag`` samples apart.
+
+    Raises
+    ------
+    DataError
+        When the series is too short for one vector.
+    """
+    series = np.asarray(series, dtype=np.float64)
+    count = len(series) - (dimension - 1) * lag
+    if series.ndim != 1 or dimension < 1 or lag < 1 or count < 1:
+        raise DataError(
+            f"a series of shape {series.shape} has no {dimension} values {lag} samples apart",
+            remedy="give a longer series, or fewer delays",
+        )
+    return np.stack([series[k * lag : k * lag + count] for k in range(dimension)], axis=1)
+
+
+def samples_per_period(
+    trajectory: Float[np.ndarray, "*batch time state"],
+) -> Float[np.ndarray, "*batch"]:
+    """Samples in one oscillation: the inverse of the power-weighted mean frequency.
+
+    Averaged over standardised coordinates (the "mean period" that Rosenstein et al. separate
+    neighbours by); the length of the series where nothing moves.
+    """
+    states = standardise(trajectory)
+    time = states.shape[-2]
+    power = np.abs(np.fft.rfft(states * np.hanning(time)[:, None], axis=-2)) ** 2
+    total = power.sum(axis=-1)[..., 1:]
+    weight = total.sum(axis=-1)
+    moment = (total * np.arange(1, total.shape[-1] + 1)).sum(axis=-1)
+    return np.where(weight > 0, time * weight / np.where(weight > 0, moment, 1.0), float(time))
+
+
+def divergence_curve(
+    trajectory: ArrayLike, *, theiler: int, horizon: int
+) -> Float[np.ndarray, " step"]:
+    """Mean logarithm of the distance of nearest neighbours, 0 to ``horizon`` samples on.
+
+    Parameters
+    ----------
+    theiler
+        Neighbours are more than so many samples apart in time.
+
+    Raises
+    ------
+    DataError
+        When the trajectory is too short, or not finite.
+    """
+    states = _checked(trajectory)
+    horizon = min(horizon, len(states) // 2)
+    return _divergence(standardise(states), theiler, horizon)
+
+
+def largest_lyapunov(
+    trajectory: ArrayLike,
+    *,
+    dt: float = 1.0,
+    period: float | None = None,
+    theiler: int | None = None,
+    transient: int | None = None,
+    horizon: int | None = None,
+) -> float:
+    """Largest Lyapunov exponent in nats per unit of time (Rosenstein et al. 1993).
+
+    The slope of :func:`divergence_curve` from ``transient`` to where the distance has covered
+    60 % of its way to the largest.
+
+    Parameters
+    ----------
+    dt
+        Time between samples.
+    period
+        Time of one oscillation, by default estimated; for maps give ``dt``.
+    theiler
+        Samples between neighbours, by default more than a period.
+    transient
+        Samples until neighbours have turned into the unstable direction, by default half a period.
+    horizon
+        Samples that neighbours are followed, by default eight periods.
+
+    Returns
+    -------
+    float
+        NaN where no neighbours exist (a trajectory that stands still).
+
+    Raises
+    ------
+    DataError
+        When the trajectory is too short, or not finite.
+    """
+    states = _checked(trajectory)
+    turn = float(samples_per_period(states)) if period is None else period / dt
+    theiler = round(turn) if theiler is None else theiler
+    transient = int(turn / 2) if transient is None else transient
+    horizon = max(round(8 * turn), 12) if horizon is None else horizon
+    curve = divergence_curve(states, theiler=theiler, horizon=horizon)
+    return _growth(curve, transient) / dt
+
+
+def correlation_dimension(
+    trajectory: ArrayLike, *, theiler: int | None = None, max_points: int = MOST_POINTS
+) -> float:
+    """Correlation dimension (Grassberger & Procaccia 1983).
+
+    The slope of log C(r) against log r where the share C of pairs within r lies between 5 pairs
+    per point (but at least 0.1 %) and 5 %.
+
+    Parameters
+    ----------
+    theiler
+        Pairs are more than so many samples apart in time (Theiler 1986), by default a period.
+    max_points
+        Longer trajectories are thinned evenly.
+
+    Returns
+    -------
+    float
+        NaN where the trajectory stands still.
+
+    Raises
+    ------
+    DataError
+        When the trajectory is too short, or not finite.
+    """
+    states = _checked(trajectory)
+    theiler = round(float(samples_per_period(states))) if theiler is None else theiler
+    stride = -(-len(states) // max_points)
+    points = standardise(states)[::stride]
+    counts = _pair_counts(points, max(theiler // stride, 0), *_RADII)
+    total = counts.sum()
+    if total == 0 or not points.any():
+        return float("nan")
+    share = np.cumsum(counts) / total
+    edges = _RADII[0] + _RADII[1] * np.arange(1, len(share) + 1)
+    lowest = max(1e-3, 5 / len(points))
+    scaling = (share >= lowest) & (share <= 0.05)
+    if scaling.sum() < 3:
+        return float("nan")
+    return float(np.polyfit(edges[scaling], np.log(share[scaling]), 1)[0])
+
+
+def zero_one_test(
+    series: Float[np.ndarray, " time"], *, draws: int = 100, seed: int = 0
+) -> Float[np.ndarray, " draw"]:
+    """K of the 0–1 test for frequencies in [π/5, 4π/5]: near 0 regular, near 1 chaotic.
+
+    Correlation method on the mean square displacement without its oscillating term (Gottwald &
+    Melbourne 2009). A flow must be thinned to a few samples per oscillation: oversampled, every
+    flow looks regular.
+
+    Raises
+    ------
+    DataError
+        When the series is too short, or not finite.
+    """
+    values = _checked(series)
+    if values.shape[1] != 1:
+        raise DataError(
+            f"{values.shape[1]} coordinates", where="0–1 test", remedy="give one at a time"
+        )
+    return _zero_one(standardise(values)[:, 0], zero_one_frequencies(draws, seed))
+
+
+def zero_one_frequencies(draws: int, seed: int) -> Float[np.ndarray, " draw"]:
+    """Frequencies of the 0–1 test."""
+    return np.random.default_rng(seed).uniform(np.pi / 5, 4 * np.pi / 5, draws)
+
+
+def close_returns(
+    trajectory: ArrayLike, *, tolerance: float, least: int, references: int = 128
+) -> Float[np.ndarray, " lag"]:
+    """Share of points to which the trajectory returns after each number of samples.
+
+    Between samples the trajectory is interpolated by parabolas, so that a cycle need not be a
+    whole number of samples.
+
+    Parameters
+    ----------
+    tolerance
+        Distance that counts as a return, in standard deviations (root mean square over
+        coordinates).
+    least
+        Shorter lags have share 0.
+    references
+        Points of the first half that returns are looked for.
+
+    Returns
+    -------
+    np.ndarray
+        For lags 0 to half the trajectory's length; a return within one sample of a lag counts.
+
+    Raises
+    ------
+    DataError
+        When the trajectory is too short, or not finite.
+    """
+    states = _checked(trajectory)
+    return _returns(standardise(states), tolerance * sqrt(states.shape[1]), least, references)
+
+
+def _checked(trajectory: ArrayLike) -> Float[np.ndarray, "time state"]:
+    states = np.asarray(trajectory, dtype=np.float64)
+    states = states[:, None] if states.ndim == 1 else states
+    if states.ndim != 2 or len(states) < LEAST_POINTS or not np.isfinite(states).all():
+        raise DataError(
+            f"a trajectory of shape {np.shape(trajectory)} that is "
+            f"{'finite' if np.isfinite(states).all() else 'not finite'}",
+            where="estimators of chaos",
+            remedy=f"give finite [time, state] with {LEAST_POINTS} samples or more",
+        )
+    return np.ascontiguousarray(states)
+
+
+_RADII = (log(1e-4), 0.05, 240)
+"""Logarithm of the smallest radius, the bins' width and their number (up to e^2.8)."""
+
+
+@_compiled
+def _neighbour(states, at, theiler, last):  # type: ignore[no-untyped-def]
+    """The nearest point at most ``last`` and more than ``theiler`` samples from ``at``, or -1."""
+    best, nearest = np.inf, -1
+    for other in range(last):
+        if abs(other - at) > theiler:
+            distance = 0.0
+            for k in range(states.shape[1]):
+                distance += (states[at, k] - states[other, k]) ** 2
+            if 1e-24 < distance < best:
+                best, nearest = distance, other
+    return nearest
+
+
+@_compiled
+def _divergence(states, theiler, horizon):  # type: ignore[no-untyped-def]
+    sums, counts = np.zeros(horizon + 1), np.zeros(horizon + 1)
+    last = states.shape[0] - horizon
+    for at in range(last):
+        other = _neighbour(states, at, theiler, last)
+        if other < 0:
+            continue
+        for step in range(horizon + 1):
+            distance = 0.0
+            for k in range(states.shape[1]):
+                distance += (states[at + step, k] - states[other + step, k]) ** 2
+            if distance > 0:
+                sums[step] += 0.5 * np.log(distance)
+                counts[step] += 1
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+@_compiled
+def _growth(curve, transient):  # type: ignore[no-untyped-def]
+    """Least-squares slope per sample of the part before saturation."""
+    first = min(transient, len(curve) - 5)
+    goal = curve[first] + 0.6 * (np.max(curve) - curve[first])
+    last = first
+    while last < len(curve) - 1 and curve[last] < goal:
+        last += 1
+    last = max(last, first + 4)
+    count = last - first + 1
+    middle, top, bottom = 0.5 * (first + last), 0.0, 0.0
+    mean = np.mean(curve[first : last + 1])
+    for k in range(count):
+        top += (first + k - middle) * (curve[first + k] - mean)
+        bottom += (first + k - middle) ** 2
+    return top / bottom
+
+
+@_compiled
+def _pair_counts(points, theiler, smallest, width, bins):  # type: ignore[no-untyped-def]
+    """Pairs per bin of the logarithm of their distance; the first and last take what is beyond."""
+    counts = np.zeros(bins)
+    for one in range(points.shape[0]):
+        for other in range(one + theiler + 1, points.shape[0]):
+            distance = 0.0
+            for k in range(points.shape[1]):
+                distance += (points[one, k] - points[other, k]) ** 2
+            place = -1.0 if distance == 0 else (0.5 * np.log(distance) - smallest) / width
+            counts[int(min(max(place, 0), bins - 1))] += 1
+    return counts
+
+
+@_compiled
+def _zero_one(series, frequencies):  # type: ignore[no-untyped-def]
+    count, longest = len(series), len(series) // 10
+    mean_square = np.mean(series) ** 2
+    lags = np.arange(1, longest + 1).astype(np.float64)
+    out, displacement = np.empty(len(frequencies)), np.empty(longest)
+    p, q = np.empty(count), np.empty(count)
+    for draw, c in enumerate(frequencies):
+        p_sum = q_sum = 0.0
+        for j in range(count):
+            p_sum += series[j] * np.cos((j + 1) * c)
+            q_sum += series[j] * np.sin((j + 1) * c)
+            p[j], q[j] = p_sum, q_sum
+        for n in range(1, longest + 1):
+            total = 0.0
+            for j in range(count - longest):
+                total += (p[j + n] - p[j]) ** 2 + (q[j + n] - q[j]) ** 2
+            oscillation = mean_square * (1 - np.cos(n * c)) / (1 - np.cos(c))
+            displacement[n - 1] = total / (count - longest) - oscillation
+        out[draw] = _correlation(lags, displacement)
+    return out
+
+
+@_compiled
+def _correlation(one, other):  # type: ignore[no-untyped-def]
+    a, b = one - np.mean(one), other - np.mean(other)
+    scale = np.sqrt(np.sum(a * a) * np.sum(b * b))
+    return np.sum(a * b) / scale if scale > 0 else 0.0
+
+
+@_compiled
+def _residual(states, at, near):  # type: ignore[no-untyped-def]
+    """Distance from a point to the parabola through three samples, infinite beyond 3/4 sample."""
+    along = length = 0.0
+    for k in range(states.shape[1]):
+        slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
+        along += (states[at, k] - states[near, k]) * slope
+        length += slope * slope
+    if length == 0:
+        return np.inf
+    shift = along / length
+    for _ in range(2):
+        top = bottom = 0.0
+        for k in range(states.shape[1]):
+            slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
+            bend = states[near + 1, k] - 2 * states[near, k] + states[near - 1, k]
+            miss = states[at, k] - states[near, k] - shift * (slope + 0.5 * shift * bend)
+            tangent = slope + shift * bend
+            top += miss * tangent
+            bottom += tangent * tangent
+        shift += top / bottom if bottom > 0 else 0.0
+    if abs(shift) > 0.75:
+        return np.inf
+    total = 0.0
+    for k in range(states.shape[1]):
+        slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
+        bend = states[near + 1, k] - 2 * states[near, k] + states[near - 1, k]
+        miss = states[at, k] - states[near, k] - shift * (slope + 0.5 * shift * bend)
+        total += miss * miss
+    return np.sqrt(total)
+
+
+@_compiled
+def _returns(states, tolerance, least, references):  # type: ignore[no-untyped-def]
+    half = states.shape[0] // 2
+    stride = max(half // references, 1)
+    shares, seen = np.zeros(half), np.zeros(half)
+    used = 0
+    for at in range(0, half, stride):
+        used += 1
+        seen[:] = 0
+        for lag in range(max(least, 2), half - 1):
+            if _residual(states, at, at + lag) <= tolerance:
+                seen[lag - 1 : lag + 2] = 1
+        shares += seen
+    return shares / used
