@@ -45,10 +45,9 @@ class AttractorConfig:
         rejects stationarity (p below this).
     zero_one_draws
         Frequencies drawn for the 0–1 test.
-    zero_one_threshold
-        A frequency speaks for chaos from this K on.
-    min_zero_one_share
-        Least share of frequencies that do, in the coordinate where most do.
+    min_zero_one
+        Least K, the median over frequencies, of the coordinate where it is largest. (Panda's K of
+        0.5 at a fifth of the frequencies lets every torus of our tests pass.)
     min_lyapunov
         The largest Lyapunov exponent must exceed it, in nats per period.
     max_disagreement
@@ -71,13 +70,12 @@ class AttractorConfig:
     decay_blocks: int = 8
     min_decay_ratio: float = 0.99
     max_line_share: float = 0.98
-    cycle_tolerance: float = 0.01
-    max_cycle_share: float = 0.5
-    min_spectral_floor: float = 1e-6
+    cycle_tolerance: float = 0.005
+    max_cycle_share: float = 0.8
+    min_spectral_floor: float = 1e-7
     stationarity_level: float = 0.05
     zero_one_draws: int = 100
-    zero_one_threshold: float = 0.5
-    min_zero_one_share: float = 0.2
+    min_zero_one: float = 0.2
     min_lyapunov: float = 0.0
     max_disagreement: float = 1e-3
     seed: int = 0
@@ -94,7 +92,6 @@ class AttractorConfig:
             "max_line_share",
             "max_cycle_share",
             "stationarity_level",
-            "min_zero_one_share",
         )
         for name in shares:
             if not 0 < getattr(self, name) <= 1:
@@ -104,8 +101,8 @@ class AttractorConfig:
                 self._refuse(name, f"at least {least}")
         if not 0 <= self.min_spectral_floor < 1:
             self._refuse("min_spectral_floor", "a number from 0 to below 1")
-        if not -1 <= self.zero_one_threshold <= 1:
-            self._refuse("zero_one_threshold", "a correlation, from -1 to 1")
+        if not -1 <= self.min_zero_one <= 1:
+            self._refuse("min_zero_one", "a correlation, from -1 to 1")
         if not self.min_lyapunov > float("-inf"):
             self._refuse("min_lyapunov", "a finite number")
 

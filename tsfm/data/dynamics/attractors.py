@@ -43,8 +43,12 @@ TESTS = (
 """``bounded`` and ``zscore`` are the two halves of one question."""
 
 _AT_MOST = frozenset({"bounded", "zscore", "not_line", "not_cycle", "stationary", "convergent"})
-_STATIONARITY_SAMPLES, _ZERO_ONE_SAMPLES = 8, 4
+_SAMPLES = 8
 """Per oscillation: finer samples are so alike that both tests would call anything regular."""
+
+
+_REFERENCES = 256
+"""Points whose neighbours are followed for the Lyapunov exponent's sign."""
 
 
 class Outcome(NamedTuple):
@@ -119,7 +123,8 @@ def judge_attractors(
     dt
         Time between samples; one number, or one per trajectory, as the next two.
     period
-        Time of one oscillation, by default estimated from each spectrum.
+        Time of one oscillation that the Lyapunov exponent is expressed in, by default estimated
+        from each spectrum; all tests go by the estimate, since parameters change it.
     lyapunov
         Largest Lyapunov exponent in nats per unit of time, whose inverse the two integrations
         must agree over; by default (or where NaN) the estimated one. Where it is not positive
@@ -178,7 +183,7 @@ def thresholds(config: AttractorConfig) -> Mapping[str, float]:
             "not_cycle": config.max_cycle_share,
             "broadband": config.min_spectral_floor,
             "stationary": 0.0,
-            "zero_one": config.min_zero_one_share,
+            "zero_one": config.min_zero_one,
             "lyapunov": config.min_lyapunov,
             "convergent": config.max_disagreement,
         }
@@ -226,8 +231,8 @@ def _judge(
     raw = states[chunk]
     unit = estimators.standardise(raw)
     time = unit.shape[1]
-    turn = np.where(np.isnan(turns[chunk]), estimators.samples_per_period(raw), turns[chunk])
-    turn = np.clip(turn, 2.0, time / 8)
+    turn = np.clip(estimators.samples_per_period(raw), 2.0, time / 8)
+    unit_of_time = np.where(np.isnan(turns[chunk]), turn, turns[chunk])
     growth = np.array([_lyapunov(one, samples) for one, samples in zip(unit, turn)])
     rate = np.where(np.isnan(rates[chunk]), growth, rates[chunk])
     return np.column_stack(
@@ -239,8 +244,8 @@ def _judge(
             [_cycle(one, samples, config) for one, samples in zip(unit, turn)],
             _spectral_floor(unit, turn),
             _drifting(unit, turn, config.stationarity_level),
-            [_zero_one_share(one, samples, config) for one, samples in zip(unit, turn)],
-            growth * turn,
+            [_zero_one(one, samples, config) for one, samples in zip(unit, turn)],
+            growth * unit_of_time,
             _disagreement(raw, None if second is None else second[chunk], rate),
         ]
     )
@@ -292,7 +297,7 @@ def _spectral_floor(unit: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 def _drifting(unit: np.ndarray, turn: np.ndarray, level: float) -> np.ndarray:
     """Coordinates that ADF and KPSS both call not stationary."""
-    strides = _strides(turn, _STATIONARITY_SAMPLES, unit.shape[1])
+    strides = _strides(turn, unit.shape[1])
     drifting = np.empty(len(unit))
     for stride in np.unique(strides):
         rows = strides == stride
@@ -302,24 +307,25 @@ def _drifting(unit: np.ndarray, turn: np.ndarray, level: float) -> np.ndarray:
     return drifting
 
 
-def _zero_one_share(unit: np.ndarray, turn: float, config: AttractorConfig) -> float:
-    stride = int(_strides(np.array([turn]), _ZERO_ONE_SAMPLES, len(unit))[0])
-    draws, seed = config.zero_one_draws, config.seed
-    series = [row for row in unit[::stride].T if row.any()]
-    shares = [
-        (estimators.zero_one_test(row, draws=draws, seed=seed) >= config.zero_one_threshold).mean()
-        for row in series
+def _zero_one(unit: np.ndarray, turn: float, config: AttractorConfig) -> float:
+    stride = int(_strides(turn, len(unit)))
+    ks = [
+        np.median(estimators.zero_one_test(row, draws=config.zero_one_draws, seed=config.seed))
+        for row in unit[::stride].T
+        if row.any()
     ]
-    return float(max(shares, default=0.0))
+    return float(max(ks, default=0.0))
 
 
-def _strides(turn: np.ndarray, samples: int, time: int) -> np.ndarray:
-    """Keep so many samples per oscillation, but 128 in all."""
-    return np.clip(np.rint(turn / samples).astype(int), 1, max(time // 128, 1))
+def _strides(turn: np.ndarray | float, time: int) -> np.ndarray:
+    """Keep :data:`_SAMPLES` per oscillation, but 128 in all."""
+    return np.clip(np.rint(np.asarray(turn) / _SAMPLES).astype(int), 1, max(time // 128, 1))
 
 
 def _lyapunov(unit: np.ndarray, turn: float) -> float:
-    return estimators.largest_lyapunov(unit, period=turn) if unit.any() else float("nan")
+    if not unit.any():
+        return float("nan")
+    return estimators.largest_lyapunov(unit, period=turn, references=_REFERENCES)
 
 
 def _disagreement(

@@ -19,15 +19,13 @@ from math import log, sqrt
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 from numpy.typing import ArrayLike
 
+from tsfm.data.dynamics import estimator_kernels as kernels
 from tsfm.errors import DataError
 
 LEAST_POINTS = 64
 MOST_POINTS = 4096
-
-_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 def standardise(trajectory: ArrayLike) -> Float[np.ndarray, "*batch time state"]:
@@ -77,7 +75,7 @@ def samples_per_period(
 
 
 def divergence_curve(
-    trajectory: ArrayLike, *, theiler: int, horizon: int
+    trajectory: ArrayLike, *, theiler: int, horizon: int, references: int = MOST_POINTS
 ) -> Float[np.ndarray, " step"]:
     """Mean logarithm of the distance of nearest neighbours, 0 to ``horizon`` samples on.
 
@@ -85,6 +83,8 @@ def divergence_curve(
     ----------
     theiler
         Neighbours are more than so many samples apart in time.
+    references
+        Points whose neighbours are followed, about: more make the curve smoother.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def divergence_curve(
     """
     states = _checked(trajectory)
     horizon = min(horizon, len(states) // 2)
-    return _divergence(standardise(states), theiler, horizon)
+    return kernels.divergence(standardise(states), theiler, horizon, references)
 
 
 def largest_lyapunov(
@@ -104,6 +104,7 @@ def largest_lyapunov(
     theiler: int | None = None,
     transient: int | None = None,
     horizon: int | None = None,
+    references: int = MOST_POINTS,
 ) -> float:
     """Largest Lyapunov exponent in nats per unit of time (Rosenstein et al. 1993).
 
@@ -122,6 +123,8 @@ def largest_lyapunov(
         Samples until neighbours have turned into the unstable direction, by default half a period.
     horizon
         Samples that neighbours are followed, by default eight periods.
+    references
+        Points whose neighbours are followed, about.
 
     Returns
     -------
@@ -138,8 +141,8 @@ def largest_lyapunov(
     theiler = round(turn) if theiler is None else theiler
     transient = int(turn / 2) if transient is None else transient
     horizon = max(round(8 * turn), 12) if horizon is None else horizon
-    curve = divergence_curve(states, theiler=theiler, horizon=horizon)
-    return _growth(curve, transient) / dt
+    curve = divergence_curve(states, theiler=theiler, horizon=horizon, references=references)
+    return kernels.growth(curve, transient) / dt
 
 
 def correlation_dimension(
@@ -171,7 +174,7 @@ def correlation_dimension(
     theiler = round(float(samples_per_period(states))) if theiler is None else theiler
     stride = -(-len(states) // max_points)
     points = standardise(states)[::stride]
-    counts = _pair_counts(points, max(theiler // stride, 0), *_RADII)
+    counts = kernels.pair_counts(points, max(theiler // stride, 0), *_RADII)
     total = counts.sum()
     if total == 0 or not points.any():
         return float("nan")
@@ -190,8 +193,9 @@ def zero_one_test(
     """K of the 0–1 test for frequencies in [π/5, 4π/5]: near 0 regular, near 1 chaotic.
 
     Correlation method on the mean square displacement without its oscillating term (Gottwald &
-    Melbourne 2009). A flow must be thinned to a few samples per oscillation: oversampled, every
-    flow looks regular.
+    Melbourne 2009), up to a fifth of the length: with a tenth, as they use on long series, a torus
+    seen for 30 oscillations cannot be told from chaos. A flow must be thinned to a few samples per
+    oscillation: oversampled, every flow looks regular.
 
     Raises
     ------
@@ -203,7 +207,7 @@ def zero_one_test(
         raise DataError(
             f"{values.shape[1]} coordinates", where="0–1 test", remedy="give one at a time"
         )
-    return _zero_one(standardise(values)[:, 0], zero_one_frequencies(draws, seed))
+    return kernels.zero_one(standardise(values)[:, 0], zero_one_frequencies(draws, seed))
 
 
 def zero_one_frequencies(draws: int, seed: int) -> Float[np.ndarray, " draw"]:
@@ -240,7 +244,9 @@ def close_returns(
         When the trajectory is too short, or not finite.
     """
     states = _checked(trajectory)
-    return _returns(standardise(states), tolerance * sqrt(states.shape[1]), least, references)
+    return kernels.returns(
+        standardise(states), tolerance * sqrt(states.shape[1]), least, references
+    )
 
 
 def _checked(trajectory: ArrayLike) -> Float[np.ndarray, "time state"]:
@@ -258,145 +264,3 @@ def _checked(trajectory: ArrayLike) -> Float[np.ndarray, "time state"]:
 
 _RADII = (log(1e-4), 0.05, 240)
 """Logarithm of the smallest radius, the bins' width and their number (up to e^2.8)."""
-
-
-@_compiled
-def _neighbour(states, at, theiler, last):  # type: ignore[no-untyped-def]
-    """The nearest point at most ``last`` and more than ``theiler`` samples from ``at``, or -1."""
-    best, nearest = np.inf, -1
-    for other in range(last):
-        if abs(other - at) > theiler:
-            distance = 0.0
-            for k in range(states.shape[1]):
-                distance += (states[at, k] - states[other, k]) ** 2
-            if 1e-24 < distance < best:
-                best, nearest = distance, other
-    return nearest
-
-
-@_compiled
-def _divergence(states, theiler, horizon):  # type: ignore[no-untyped-def]
-    sums, counts = np.zeros(horizon + 1), np.zeros(horizon + 1)
-    last = states.shape[0] - horizon
-    for at in range(last):
-        other = _neighbour(states, at, theiler, last)
-        if other < 0:
-            continue
-        for step in range(horizon + 1):
-            distance = 0.0
-            for k in range(states.shape[1]):
-                distance += (states[at + step, k] - states[other + step, k]) ** 2
-            if distance > 0:
-                sums[step] += 0.5 * np.log(distance)
-                counts[step] += 1
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-@_compiled
-def _growth(curve, transient):  # type: ignore[no-untyped-def]
-    """Least-squares slope per sample of the part before saturation."""
-    first = min(transient, len(curve) - 5)
-    goal = curve[first] + 0.6 * (np.max(curve) - curve[first])
-    last = first
-    while last < len(curve) - 1 and curve[last] < goal:
-        last += 1
-    last = max(last, first + 4)
-    count = last - first + 1
-    middle, top, bottom = 0.5 * (first + last), 0.0, 0.0
-    mean = np.mean(curve[first : last + 1])
-    for k in range(count):
-        top += (first + k - middle) * (curve[first + k] - mean)
-        bottom += (first + k - middle) ** 2
-    return top / bottom
-
-
-@_compiled
-def _pair_counts(points, theiler, smallest, width, bins):  # type: ignore[no-untyped-def]
-    """Pairs per bin of the logarithm of their distance; the first and last take what is beyond."""
-    counts = np.zeros(bins)
-    for one in range(points.shape[0]):
-        for other in range(one + theiler + 1, points.shape[0]):
-            distance = 0.0
-            for k in range(points.shape[1]):
-                distance += (points[one, k] - points[other, k]) ** 2
-            place = -1.0 if distance == 0 else (0.5 * np.log(distance) - smallest) / width
-            counts[int(min(max(place, 0), bins - 1))] += 1
-    return counts
-
-
-@_compiled
-def _zero_one(series, frequencies):  # type: ignore[no-untyped-def]
-    count, longest = len(series), len(series) // 10
-    mean_square = np.mean(series) ** 2
-    lags = np.arange(1, longest + 1).astype(np.float64)
-    out, displacement = np.empty(len(frequencies)), np.empty(longest)
-    p, q = np.empty(count), np.empty(count)
-    for draw, c in enumerate(frequencies):
-        p_sum = q_sum = 0.0
-        for j in range(count):
-            p_sum += series[j] * np.cos((j + 1) * c)
-            q_sum += series[j] * np.sin((j + 1) * c)
-            p[j], q[j] = p_sum, q_sum
-        for n in range(1, longest + 1):
-            total = 0.0
-            for j in range(count - longest):
-                total += (p[j + n] - p[j]) ** 2 + (q[j + n] - q[j]) ** 2
-            oscillation = mean_square * (1 - np.cos(n * c)) / (1 - np.cos(c))
-            displacement[n - 1] = total / (count - longest) - oscillation
-        out[draw] = _correlation(lags, displacement)
-    return out
-
-
-@_compiled
-def _correlation(one, other):  # type: ignore[no-untyped-def]
-    a, b = one - np.mean(one), other - np.mean(other)
-    scale = np.sqrt(np.sum(a * a) * np.sum(b * b))
-    return np.sum(a * b) / scale if scale > 0 else 0.0
-
-
-@_compiled
-def _residual(states, at, near):  # type: ignore[no-untyped-def]
-    """Distance from a point to the parabola through three samples, infinite beyond 3/4 sample."""
-    along = length = 0.0
-    for k in range(states.shape[1]):
-        slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
-        along += (states[at, k] - states[near, k]) * slope
-        length += slope * slope
-    if length == 0:
-        return np.inf
-    shift = along / length
-    for _ in range(2):
-        top = bottom = 0.0
-        for k in range(states.shape[1]):
-            slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
-            bend = states[near + 1, k] - 2 * states[near, k] + states[near - 1, k]
-            miss = states[at, k] - states[near, k] - shift * (slope + 0.5 * shift * bend)
-            tangent = slope + shift * bend
-            top += miss * tangent
-            bottom += tangent * tangent
-        shift += top / bottom if bottom > 0 else 0.0
-    if abs(shift) > 0.75:
-        return np.inf
-    total = 0.0
-    for k in range(states.shape[1]):
-        slope = 0.5 * (states[near + 1, k] - states[near - 1, k])
-        bend = states[near + 1, k] - 2 * states[near, k] + states[near - 1, k]
-        miss = states[at, k] - states[near, k] - shift * (slope + 0.5 * shift * bend)
-        total += miss * miss
-    return np.sqrt(total)
-
-
-@_compiled
-def _returns(states, tolerance, least, references):  # type: ignore[no-untyped-def]
-    half = states.shape[0] // 2
-    stride = max(half // references, 1)
-    shares, seen = np.zeros(half), np.zeros(half)
-    used = 0
-    for at in range(0, half, stride):
-        used += 1
-        seen[:] = 0
-        for lag in range(max(least, 2), half - 1):
-            if _residual(states, at, at + lag) <= tolerance:
-                seen[lag - 1 : lag + 2] = 1
-        shares += seen
-    return shares / used

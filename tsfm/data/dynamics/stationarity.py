@@ -55,9 +55,7 @@ def kpss_pvalues(series: Float[np.ndarray, "series time"]) -> Float[np.ndarray, 
     level = (residuals.cumsum(axis=1) ** 2).sum(axis=1) / time**2
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = np.where(np.ptp(series, axis=1) > 0, level / variance, np.nan)
-    return np.where(
-        np.isnan(statistic), np.nan, np.interp(statistic, _KPSS_VALUES, _KPSS_LEVELS)
-    )
+    return np.where(np.isnan(statistic), np.nan, np.interp(statistic, _KPSS_VALUES, _KPSS_LEVELS))
 
 
 def _most_lags(time: int) -> int:
@@ -75,7 +73,7 @@ def _regression(series: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _triangles(design: np.ndarray) -> np.ndarray:
-    return np.linalg.qr(design, mode="r")
+    return np.asarray(np.linalg.qr(design, mode="r"))
 
 
 def _lags_by_aic(design: np.ndarray) -> np.ndarray:
