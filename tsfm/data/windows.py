@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -76,6 +76,30 @@ class WindowSpec:
             )
 
 
+class WindowTransform(Protocol):
+    """Changes windows on their way to training."""
+
+    def reach(self, n_variates: int) -> int:
+        """Bars before a window that the transform would look back to."""
+
+    def __call__(
+        self,
+        window: Window,
+        history: Float[np.ndarray, "variate earlier"],
+        others: Iterator[Window],
+        rng: np.random.Generator,
+    ) -> Window:
+        """A window no longer than the one given, which is left as it is.
+
+        Parameters
+        ----------
+        history
+            The bars just before the window: ``reach`` of them, or as many as there are.
+        others
+            Further windows of the same mixture, drawn as they are asked for.
+        """
+
+
 class WindowStream:
     """An endless, reproducible stream of windows from a weighted mixture of panels.
 
@@ -91,6 +115,9 @@ class WindowStream:
         Length of the windows; items shorter than ``min_length`` are never drawn.
     weights
         Of the panels, by default in proportion to their observed bars.
+    transform
+        Applied to every window. It draws from generators spawned of the stream's, so that the same
+        windows reach it, and the same random numbers the model, as without it.
 
     Raises
     ------
@@ -99,9 +126,13 @@ class WindowStream:
     """
 
     def __init__(
-        self, panels: Sequence[Panel], spec: WindowSpec, weights: Sequence[float] | None = None
+        self,
+        panels: Sequence[Panel],
+        spec: WindowSpec,
+        weights: Sequence[float] | None = None,
+        transform: WindowTransform | None = None,
     ) -> None:
-        self.panels, self.spec = list(panels), spec
+        self.panels, self.spec, self.transform = list(panels), spec, transform
         self._cumulative: list[np.ndarray] = []
         bars = []
         for panel in self.panels:
@@ -127,6 +158,25 @@ class WindowStream:
         self._shares = np.cumsum(shares / shares.sum())
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Window]:
+        if self.transform is None:
+            for panel, item, start, length in self._places(rng):
+                yield panel.window(item, start, length)
+            return
+        drawing, changing = rng.spawn(2)
+        others = (
+            panel.window(item, start, length)
+            for panel, item, start, length in self._places(drawing)
+        )
+        for panel, item, start, length in self._places(rng):
+            window = panel.window(item, start, length)
+            reach = min(self.transform.reach(len(window.target)), start)
+            history = (
+                panel.window(item, start - reach, reach).target if reach else window.target[:, :0]
+            )
+            yield self.transform(window, history, others, changing)
+
+    def _places(self, rng: np.random.Generator) -> Iterator[tuple[Panel, int, int, int]]:
+        """Panel, item, first bar and length of one window after the other."""
         while True:
             chosen = min(
                 int(np.searchsorted(self._shares, rng.random(), "right")), len(self.panels) - 1
@@ -137,4 +187,4 @@ class WindowStream:
             start = position - (int(cumulative[item - 1]) if item else 0)
             panel = self.panels[chosen]
             length = min(self.spec.max_length, int(panel.lengths[item]) - start)
-            yield panel.window(item, start, length)
+            yield panel, item, start, length

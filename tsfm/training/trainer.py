@@ -16,6 +16,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerStatus
 
+from tsfm.data.dynamics.augmentation_config import AugmentationConfig
+from tsfm.data.dynamics.augmenter import Augmenter
 from tsfm.data.panel import Panel
 from tsfm.data.windows import WindowStream
 from tsfm.errors import CheckpointError, ConfigError
@@ -89,6 +91,7 @@ def fit(
     validation: Panel | Sequence[Panel] | None = None,
     config: TrainerConfig | None = None,
     weights: Sequence[float] | None = None,
+    augment: AugmentationConfig | None = None,
     resume_from: str | Path | None = None,
     logger: RunLogger | None = None,
     on_validation: ValidationHook | None = None,
@@ -99,6 +102,8 @@ def fit(
     ----------
     panel, validation
         One panel or several, drawn from by ``weights`` (in proportion to their bars by default).
+    augment
+        Training windows are augmented on the fly; validation windows never.
     resume_from
         A directory that an interrupted ``fit`` of the same arguments wrote to, or one of its
         checkpoints: training goes on bit by bit as if it had not stopped (on a CPU).
@@ -136,7 +141,12 @@ def fit(
     rank, world = trainer.global_rank, trainer.world_size
     train_batches = Batches(
         model,
-        WindowStream(_panels(panel), model.window_spec, weights),
+        WindowStream(
+            _panels(panel),
+            model.window_spec,
+            weights,
+            transform=None if augment is None else Augmenter(augment),
+        ),
         config.batch_size,
         seed=config.seed,
         start=start,
