@@ -180,7 +180,7 @@ def integrate(
         max_seconds=float(tolerance.max_seconds),
     )
     problem.states[:, 0] = start
-    if grid.shape[1] > 1:
+    if batch and grid.shape[1] > 1:
         _run(problem, limits, _parts(rhs), workers)
         for item in np.flatnonzero(problem.status):
             problem.states[item, problem.written[item] :] = np.nan
@@ -219,6 +219,7 @@ def _lanes(problem: ode_kernel.Problem, first: int) -> ode_kernel.Lanes:
     times = np.full(LANES, problem.times[first % len(problem.times), 0])
     return ode_kernel.Lanes(
         item=np.full(LANES, -1),
+        clock=np.zeros(LANES, dtype=np.int64),
         next_item=np.array([first]),
         retried=np.zeros(LANES, dtype=np.bool_),
         since=np.zeros(LANES),

@@ -31,7 +31,7 @@ from tsfm.data.ode_vectors import (
 
 OK, DIVERGED, STEPS, TIME, NAN = range(5)
 
-_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+_SAFETY, _SHRINK, _GROW = 0.85, 0.2, 10.0
 _SMALLEST_STEP = 16 * np.finfo(float).eps
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
@@ -74,6 +74,7 @@ class Lanes(NamedTuple):
     """Where each lane is."""
 
     item: Any  # int64 [lane], -1 when idle
+    clock: Any  # int64 [lane], its row of the times
     next_item: Any  # int64 [1]
     retried: Any  # bool [lane]: the last attempt was rejected
     since: Any  # float64 [lane]: the clock when it started
@@ -99,18 +100,23 @@ def _evaluate(parts, time, state, parameter, slope, stage):  # type: ignore[no-u
 
 
 @_compiled
-def _stages(parts, lanes, first, last, trial, moment):  # type: ignore[no-untyped-def]
+def _stages(  # type: ignore[no-untyped-def]
+    parts, first, last, time, step, state, parameter, slope, trial, moment
+):
     """Evaluate the stages from ``first`` to ``last``; the last one's argument is in ``trial``."""
     for stage in range(first, last + 1):
-        sum_slopes(stage, lanes.state, lanes.step, lanes.slope, trial)
+        sum_slopes(stage, state, step, slope, trial)
         for lane in range(LANES):
-            moment[lane] = lanes.time[lane] + NODES[stage] * lanes.step[lane]
-        _evaluate(parts, moment, trial, lanes.parameter, lanes.slope, stage)
+            moment[lane] = time[lane] + NODES[stage] * step[lane]
+        _evaluate(parts, moment, trial, parameter, slope, stage)
 
 
 @_compiled
-def _errors(limits, state, step, after, fifth, third, error):  # type: ignore[no-untyped-def]
-    """Hairer's norm of the errors of orders 5 and 3 against the tolerance, per lane."""
+def _errors(  # type: ignore[no-untyped-def]
+    limits, state, step, after, fifth, third, error, factor
+):
+    """Hairer's norm of the errors of orders 5 and 3 against the tolerance, per lane, and by how
+    much it would change the step."""
     count = after.shape[0]
     for lane in range(LANES):
         five = three = 0.0
@@ -121,6 +127,8 @@ def _errors(limits, state, step, after, fifth, third, error):  # type: ignore[no
             three += (third[row, lane] * scale) ** 2
         both = (five + 0.01 * three) * count
         error[lane] = step[lane] * five / sqrt(both) if both != 0.0 else 0.0
+    for lane in range(LANES):
+        factor[lane] = _SAFETY / sqrt(sqrt(sqrt(error[lane])))
 
 
 @_compiled
@@ -136,12 +144,13 @@ def _interpolant(state, step, slope, after, dense):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _write(problem, item, lane, state, dense, begin, step, reached):  # type: ignore[no-untyped-def]
+def _write(  # type: ignore[no-untyped-def]
+    times, written, states, clock, item, lane, state, dense, begin, step, reached
+):
     """Write the outputs of one lane up to the time reached."""
-    clock = item % problem.times.shape[0]
-    point = problem.written[item]
-    while point < problem.times.shape[1] and problem.times[clock, point] <= reached:
-        part = (problem.times[clock, point] - begin) / step
+    point = written[item]
+    while point < times.shape[1] and times[clock, point] <= reached:
+        part = (times[clock, point] - begin) / step
         rest = 1.0 - part
         for row in range(state.shape[0]):
             value = dense[6, row, lane] * part
@@ -151,9 +160,9 @@ def _write(problem, item, lane, state, dense, begin, step, reached):  # type: ig
             value = (value + dense[2, row, lane]) * part
             value = (value + dense[1, row, lane]) * rest
             value = (value + dense[0, row, lane]) * part
-            problem.states[item, point, row] = state[row, lane] + value
+            states[item, point, row] = state[row, lane] + value
         point += 1
-    problem.written[item] = point
+    written[item] = point
 
 
 @_compiled
@@ -199,7 +208,8 @@ def _refill(problem, lanes, stop, now, fresh):  # type: ignore[no-untyped-def]
         if lanes.item[lane] < 0 and item < stop:
             lanes.next_item[0] = item + 1
             lanes.item[lane] = item
-            lanes.time[lane] = problem.times[item % problem.times.shape[0], 0]
+            lanes.clock[lane] = item % problem.times.shape[0]
+            lanes.time[lane] = problem.times[lanes.clock[lane], 0]
             lanes.retried[lane] = False
             lanes.since[lane] = now
             for row in range(lanes.parameter.shape[0]):
@@ -223,63 +233,73 @@ def _verdict(bound, after, lane):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _finish(problem, limits, lanes, after, dense, error, room):  # type: ignore[no-untyped-def]
+def _finish(  # type: ignore[no-untyped-def]
+    problem, limits, lanes, after, dense, error, factor, room
+):
     """Accept or reject the attempt of every busy lane and choose its next step."""
+    items, steps, state, slope = lanes.item, lanes.step, lanes.state, lanes.slope
     for lane in range(LANES):
-        item = lanes.item[lane]
+        item = items[lane]
         if item < 0:
             continue
         problem.steps[item] += 1
         status = -1
-        step, now, known = lanes.step[lane], lanes.time[lane], isfinite(error[lane])
-        factor = _SAFETY / sqrt(sqrt(sqrt(error[lane]))) if known else 0.0
+        step, now = steps[lane], lanes.time[lane]
         if error[lane] < 1.0:
-            lanes.step[lane] *= min(1.0 if lanes.retried[lane] else _GROW, factor)
+            steps[lane] *= min(1.0 if lanes.retried[lane] else _GROW, factor[lane])
             lanes.retried[lane] = False
             last = step >= room[lane]
             reached = now + (room[lane] if last else step)
             status = _verdict(limits.bound, after, lane)
             if status == OK:
-                end = np.inf if last else reached
-                _write(problem, item, lane, lanes.state, dense, now, step, end)
+                _write(
+                    problem.times,
+                    problem.written,
+                    problem.states,
+                    lanes.clock[lane],
+                    item,
+                    lane,
+                    state,
+                    dense,
+                    now,
+                    step,
+                    np.inf if last else reached,
+                )
                 status = OK if last else -1
                 lanes.time[lane] = reached
                 for row in range(after.shape[0]):
-                    lanes.state[row, lane] = after[row, lane]
-                    lanes.slope[0, row, lane] = lanes.slope[STAGES, row, lane]
+                    state[row, lane] = after[row, lane]
+                    slope[0, row, lane] = slope[STAGES, row, lane]
         else:
-            lanes.step[lane] *= max(_SHRINK, factor)
+            known = isfinite(error[lane])
+            steps[lane] *= max(_SHRINK, factor[lane]) if known else _SHRINK
             lanes.retried[lane] = True
-            if lanes.step[lane] <= _SMALLEST_STEP * abs(now) or lanes.step[lane] < 1e-290:
+            if steps[lane] <= _SMALLEST_STEP * abs(now) or steps[lane] < 1e-290:
                 status = STEPS if known else NAN
         if status < 0 and problem.steps[item] >= limits.max_steps:
             status = STEPS
         if status >= 0:
             problem.status[item] = status
-            lanes.item[lane] = -1
-            lanes.step[lane] = 0.0
+            items[lane] = -1
+            steps[lane] = 0.0
 
 
 @_compiled
-def _clip(problem, lanes, room):  # type: ignore[no-untyped-def]
+def _clip(times, lanes, room):  # type: ignore[no-untyped-def]
     """Let no lane step over the end of its times, which is ``room`` away."""
     for lane in range(LANES):
-        item = lanes.item[lane]
-        if item >= 0:
-            times = problem.times
-            end = times[item % times.shape[0], times.shape[1] - 1]
-            room[lane] = end - lanes.time[lane]
-            lanes.step[lane] = min(lanes.step[lane], room[lane])
+        room[lane] = times[lanes.clock[lane], times.shape[1] - 1] - lanes.time[lane]
+        lanes.step[lane] = min(lanes.step[lane], room[lane])
 
 
 @_compiled
-def _output_due(problem, lanes, error, room):  # type: ignore[no-untyped-def]
+def _output_due(times, written, lanes, error, room):  # type: ignore[no-untyped-def]
     """Whether an accepted step of any lane passes a time that is asked for."""
     due = False
     for lane in range(LANES):
         item = lanes.item[lane]
         if item >= 0 and error[lane] < 1.0:
-            wanted = problem.times[item % problem.times.shape[0], problem.written[item]]
+            wanted = times[lanes.clock[lane], written[item]]
             step = lanes.step[lane]
             due = due or step >= room[lane] or wanted <= lanes.time[lane] + step
     return due
@@ -300,12 +320,15 @@ def advance(problem, limits, parts, lanes, stop, now, rounds):  # type: ignore[n
 
     Returns the number of busy lanes; state is kept in ``lanes``, so call it until it is 0.
     """
-    count = lanes.state.shape[0]
+    time, step, state = lanes.time, lanes.step, lanes.state
+    parameter, slope, items = lanes.parameter, lanes.slope, lanes.item
+    count = state.shape[0]
     zero, one = np.zeros((count, LANES)), np.ones(LANES)
     fifth, third = np.empty((count, LANES)), np.empty((count, LANES))
     after, trial = np.empty((count, LANES)), np.empty((count, LANES))
     dense = np.empty((7, count, LANES))
-    moment, error, room = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
+    moment, room = np.empty(LANES), np.empty(LANES)
+    error, factor = np.empty(LANES), np.empty(LANES)
     fresh = np.zeros(LANES, dtype=np.bool_)
     _stop_late(problem, limits, lanes, now)
     for _ in range(rounds):
@@ -313,18 +336,20 @@ def advance(problem, limits, parts, lanes, stop, now, rounds):  # type: ignore[n
             _first_steps(limits, parts, lanes, fresh, trial, moment)
         busy = 0
         for lane in range(LANES):
-            busy += lanes.item[lane] >= 0
+            busy += items[lane] >= 0
         if busy == 0:
             return 0
-        _clip(problem, lanes, room)
-        _stages(parts, lanes, 1, STAGES, after, moment)
-        sum_slopes(ERROR_5, zero, one, lanes.slope, fifth)
-        sum_slopes(ERROR_3, zero, one, lanes.slope, third)
-        _errors(limits, lanes.state, lanes.step, after, fifth, third, error)
-        if _output_due(problem, lanes, error, room):
-            _stages(parts, lanes, STAGES + 1, SLOPES - 1, trial, moment)
-            _interpolant(lanes.state, lanes.step, lanes.slope, after, dense)
+        _clip(problem.times, lanes, room)
+        _stages(parts, 1, STAGES, time, step, state, parameter, slope, after, moment)
+        sum_slopes(ERROR_5, zero, one, slope, fifth)
+        sum_slopes(ERROR_3, zero, one, slope, third)
+        _errors(limits, state, step, after, fifth, third, error, factor)
+        if _output_due(problem.times, problem.written, lanes, error, room):
+            _stages(
+                parts, STAGES + 1, SLOPES - 1, time, step, state, parameter, slope, trial, moment
+            )
+            _interpolant(state, step, slope, after, dense)
             for order in range(4):
-                sum_slopes(DENSE + order, zero, lanes.step, lanes.slope, dense[3 + order])
-        _finish(problem, limits, lanes, after, dense, error, room)
+                sum_slopes(DENSE + order, zero, step, slope, dense[3 + order])
+        _finish(problem, limits, lanes, after, dense, error, factor, room)
     return busy

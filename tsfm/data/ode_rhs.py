@@ -241,10 +241,17 @@ def _module(source: str) -> ModuleType:
     directory = cache_directory() / "rhs"
     path = directory / f"rhs_{key}.py"
     if not path.is_file():
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f".{key}.{os.getpid()}"
-        temporary.write_text(source)
-        temporary.replace(path)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            temporary = directory / f".{key}.{os.getpid()}"
+            temporary.write_text(source, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise ConfigError(
+                f"compiled equations cannot be kept: {error.strerror}",
+                where=str(directory),
+                remedy="let TSFM_CACHE name a directory that can be written",
+            ) from error
     name = f"tsfm_rhs_{key}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -124,7 +124,7 @@ class System:
             raise DataError(
                 f"states have shape {states.shape}",
                 where=self.name,
-                remedy=f"give [..., {self.dimension}]",
+                remedy=f"give {self.dimension} states along the last axis",
             )
         function = _method(self.name, "_postprocessing")
         if function is None:
