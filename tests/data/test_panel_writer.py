@@ -16,7 +16,7 @@ ITEMS = [series(f"I{k}", 50 + k, k) for k in range(6)]
 
 
 def part(first: int, stop: int):
-    return arrow.in_memory(ITEMS[first:stop], INFO)[0]
+    return arrow.encode(ITEMS[first:stop], INFO).serialize()
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def test_another_process_goes_on_after_the_last_part_remembered(
 ):
     killed = PanelWriter(tmp_path / "parts", INFO)
     killed.append(part(0, 3))
-    remembered = killed.size
+    remembered = killed.mark
     killed.append(part(3, 4))
     killed.close()
     with (tmp_path / "parts" / DATA_FILE).open("ab") as file:
         file.write(torn)
-    writer = PanelWriter(tmp_path / "parts", INFO, size=remembered)
+    writer = PanelWriter(tmp_path / "parts", INFO, marks=[remembered])
     assert writer.item_ids == {"I0", "I1", "I2"}
     writer.append(part(3, 6))
     assert writer.finish() == whole.fingerprint
@@ -57,14 +57,37 @@ def test_another_process_goes_on_after_the_last_part_remembered(
 def test_a_finished_panel_can_be_finished_again(tmp_path: Path, whole: Panel):
     writer = PanelWriter(tmp_path / "parts", INFO)
     writer.append(part(0, 6))
-    size = writer.size
+    mark = writer.mark
     writer.finish()
-    assert PanelWriter(tmp_path / "parts", INFO, size=size).finish() == whole.fingerprint
+    assert PanelWriter(tmp_path / "parts", INFO, marks=[mark]).finish() == whole.fingerprint
 
 
-def test_what_is_not_there_cannot_be_gone_on_with(tmp_path: Path):
-    with pytest.raises(DataError, match="parts"):
-        PanelWriter(tmp_path / "parts", INFO, size=1000)
-    (tmp_path / "parts" / DATA_FILE).write_bytes(b"x" * 2000)
-    with pytest.raises(DataError, match="parts"):
-        PanelWriter(tmp_path / "parts", INFO, size=1000)
+def spoil(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_parts_that_did_not_reach_the_disk_are_forgotten(tmp_path: Path, whole: Panel):
+    writer = PanelWriter(tmp_path / "parts", INFO)
+    marks = []
+    for first in (0, 2, 4):
+        writer.append(part(first, first + 2))
+        marks.append(writer.mark)
+    writer.close()
+    file = tmp_path / "parts" / DATA_FILE
+    spoil(file, marks[1][0] - 100)
+    again = PanelWriter(tmp_path / "parts", INFO, marks=marks)
+    assert (again.kept, again.item_ids, again.mark) == (1, {"I0", "I1"}, marks[0])
+    again.append(part(2, 6))
+    assert again.finish() == whole.fingerprint
+    for content in (b"", b"x" * 5000, file.read_bytes()[:40]):
+        file.write_bytes(content)
+        assert PanelWriter(tmp_path / "parts", INFO, marks=marks).kept == 0
+
+
+def test_an_item_is_given_once(tmp_path: Path):
+    writer = PanelWriter(tmp_path / "parts", INFO)
+    writer.append(part(0, 2))
+    with pytest.raises(DataError, match="'I1' is given twice"):
+        writer.append(part(1, 3))

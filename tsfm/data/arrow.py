@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
+from tsfm.data.digest import Digest
 from tsfm.data.panel_state import (
     DATA_FILE,
     STATE_FILE,
@@ -117,27 +117,8 @@ class Store:
 
     def _make(self, item: int) -> Record:
         chunk = int(np.searchsorted(self._ends, item, "right"))
-        batch = self._batches[chunk]
         row = item - (int(self._ends[chunk - 1]) if chunk else 0)
-        length = batch.column("length")[row].as_py()
-        start = batch.column("start")[row]
-        target = _matrix(batch.column("target"), row, len(self.info.variates), length)
-        if target is None:
-            raise ValueError(f"row {row} has no target")
-        return Record(
-            item_id=_text(batch.column("item_id"), row),
-            offset=batch.column("offset")[row].as_py(),
-            target=target,
-            start=start.value if start.is_valid else None,
-            timestamps=_vector(batch.column("timestamps"), row, length),
-            past_covariates=_matrix(
-                batch.column("past_covariates"), row, len(self.info.past_covariates), length
-            ),
-            known_covariates=_matrix(
-                batch.column("known_covariates"), row, len(self.info.known_covariates), length
-            ),
-            static=json.loads(_text(batch.column("static"), row)),
-        )
+        return record_of(self._batches[chunk], row, self.info)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -155,6 +136,29 @@ class Store:
             OverflowError,
         ) as error:
             raise damaged(self.where, f"{type(error).__name__}: {error}") from error
+
+
+def record_of(batch: pa.RecordBatch, row: int, info: PanelInfo) -> Record:
+    """A row of a batch, as views of its memory."""
+    length = batch.column("length")[row].as_py()
+    start = batch.column("start")[row]
+    target = _matrix(batch.column("target"), row, len(info.variates), length)
+    if target is None:
+        raise ValueError(f"row {row} has no target")
+    return Record(
+        item_id=_text(batch.column("item_id"), row),
+        offset=batch.column("offset")[row].as_py(),
+        target=target,
+        start=start.value if start.is_valid else None,
+        timestamps=_vector(batch.column("timestamps"), row, length),
+        past_covariates=_matrix(
+            batch.column("past_covariates"), row, len(info.past_covariates), length
+        ),
+        known_covariates=_matrix(
+            batch.column("known_covariates"), row, len(info.known_covariates), length
+        ),
+        static=json.loads(_text(batch.column("static"), row)),
+    )
 
 
 def write(path: Path, series: Iterable[Series], info: PanelInfo, *, overwrite: bool) -> None:
@@ -199,28 +203,6 @@ def in_memory(series: Iterable[Series], info: PanelInfo) -> tuple[pa.Buffer, str
     return sink.getvalue(), fingerprint
 
 
-class Digest:
-    """The fingerprint of a panel's content, fed one series at a time."""
-
-    def __init__(self, info: PanelInfo) -> None:
-        names = [info.variates, info.past_covariates, info.known_covariates]
-        shared = [*names, info.freq, info.calendar, sorted(info.units.items())]
-        self._hash = xxhash.xxh3_128(json.dumps(shared).encode())
-
-    def add(self, series: Series) -> None:
-        text = [series.item_id, series.length, sorted(series.static.items())]
-        if series.timestamps is None:
-            text.append(None if series.start is None else series.start.as_unit("ns").value)
-        self._hash.update(json.dumps(text).encode())
-        arrays = (series.timestamps, series.target, series.past_covariates, series.known_covariates)
-        for array in arrays:
-            if array is not None:
-                self._hash.update(np.ascontiguousarray(array).tobytes())
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 def schema_of(info: PanelInfo) -> pa.Schema:
     """The stream's, with what the series share in its metadata."""
     return _SCHEMA.with_metadata({"tsfm": info.to_json()})
@@ -254,7 +236,43 @@ def _write_stream(
     return len(seen), digest.hexdigest()
 
 
-def _to_batch(series: list[Series], info: PanelInfo, schema: pa.Schema) -> pa.RecordBatch:
+def encode(series: Sequence[Series], info: PanelInfo) -> pa.RecordBatch:
+    """Series as one batch of the stream, by way of little memory that is new to the process.
+
+    Raises
+    ------
+    DataError
+        When a series does not fit ``info``.
+    """
+    bars = sum(int(one.target.shape[-1]) for one in series)
+    widths = {
+        "target": len(info.variates),
+        "past_covariates": len(info.past_covariates),
+        "known_covariates": len(info.known_covariates),
+    }
+    values = {key: np.empty(width * bars, np.float32) for key, width in widths.items() if width}
+    used = dict.fromkeys(values, 0)
+    fitting = []
+    for raw in series:
+        one = checked(raw, info)
+        views: dict[str, Any] = {}
+        for key, held in values.items():
+            matrix = getattr(one, key)
+            first, used[key] = used[key], used[key] + matrix.size
+            views[key] = held[first : used[key]].reshape(matrix.shape)
+            views[key][:] = matrix
+        fitting.append(replace(one, **views))
+    return _to_batch(fitting, info, schema_of(info), values)
+
+
+def _to_batch(
+    series: list[Series],
+    info: PanelInfo,
+    schema: pa.Schema,
+    values: Mapping[str, np.ndarray] | None = None,
+) -> pa.RecordBatch:
+    """``values``: all series' matrices one after another, where that is how they lie already."""
+    flat = values or {}
     starts = [None if s.start is None else s.start.as_unit("ns").value for s in series]
     columns = {
         "item_id": pa.array([s.item_id for s in series], pa.string()),
@@ -262,10 +280,14 @@ def _to_batch(series: list[Series], info: PanelInfo, schema: pa.Schema) -> pa.Re
         "freq": pa.array([info.freq] * len(series), pa.string()),
         "length": pa.array([s.length for s in series], pa.int64()),
         "offset": pa.array([s.offset for s in series], pa.int64()),
-        "target": _matrices([s.target for s in series]),
+        "target": _matrices([s.target for s in series], flat.get("target")),
         "timestamps": _vectors([s.timestamps for s in series]),
-        "past_covariates": _matrices([s.past_covariates for s in series]),
-        "known_covariates": _matrices([s.known_covariates for s in series]),
+        "past_covariates": _matrices(
+            [s.past_covariates for s in series], flat.get("past_covariates")
+        ),
+        "known_covariates": _matrices(
+            [s.known_covariates for s in series], flat.get("known_covariates")
+        ),
         "static": pa.array([json.dumps(dict(s.static)) for s in series], pa.string()),
     }
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
@@ -280,9 +302,12 @@ def _nullable(offsets: np.ndarray, missing: list[bool]) -> pa.Array:
     return pa.array(offsets, pa.int64(), mask=np.array([*missing, False]))
 
 
-def _matrices(matrices: list[np.ndarray | None]) -> pa.LargeListArray:
+def _matrices(
+    matrices: list[np.ndarray | None], values: np.ndarray | None = None
+) -> pa.LargeListArray:
     present = [m for m in matrices if m is not None]
-    values = np.concatenate([m.ravel() for m in present]) if present else np.empty(0, np.float32)
+    if values is None:
+        values = np.concatenate([np.empty(0, np.float32), *(m.ravel() for m in present)])
     inner = _offsets([m.shape[1] for m in present for _ in range(m.shape[0])])
     outer = _offsets([0 if m is None else m.shape[0] for m in matrices])
     rows = pa.LargeListArray.from_arrays(pa.array(inner), pa.array(values, pa.float32()))

@@ -15,6 +15,7 @@ from jaxtyping import Int, UInt64
 from tsfm.data import arrow, frequency, gluonts
 from tsfm.data.blocks import BLOCK, hash_blocks
 from tsfm.data.cropping import as_slice, past_of, reach, taken
+from tsfm.data.digest import Digest
 from tsfm.data.series import PanelInfo, Series
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
@@ -132,7 +133,7 @@ class Panel:
         """Hash of the content: ids, names, values and dates, whatever the file or its chunks."""
         if self._known_fingerprint is not None:
             return self._known_fingerprint
-        digest = arrow.Digest(self.info)
+        digest = Digest(self.info)
         for series in self:
             digest.add(series)
         return digest.hexdigest()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from tsfm.data import arrow
-from tsfm.data.panel import Panel
-from tsfm.data.panel_state import DATA_FILE, damaged, write_state
-from tsfm.data.series import PanelInfo
+from tsfm.data.digest import Digest
+from tsfm.data.panel_state import DATA_FILE, write_state
+from tsfm.data.series import PanelInfo, Series
+from tsfm.errors import DataError
 
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -18,9 +20,9 @@ END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 class PanelWriter:
     """Appends parts to the Arrow stream of a panel's directory.
 
-    Whoever remembers :attr:`size` after a part can go on there after a kill: what was written
-    later is cut off. The parts may have been made by other processes; they are appended as they
-    are, and only their content goes through the fingerprint.
+    Whoever remembers :attr:`mark` after each part can go on there after a kill: what was written
+    later is cut off, and so are parts that did not reach the disk. Parts may have been made by
+    other threads or processes; they are appended as they are.
 
     Parameters
     ----------
@@ -28,44 +30,46 @@ class PanelWriter:
         Of the panel to be; not yet one until :meth:`finish`.
     info
         What the series share.
-    size
-        Bytes of an earlier writer's that are kept; 0 starts anew.
-
-    Raises
-    ------
-    DataError
-        When what is kept cannot be read.
+    marks
+        Of an earlier writer's parts; :attr:`kept` says how many of them are intact.
     """
 
-    def __init__(self, directory: Path, info: PanelInfo, *, size: int = 0) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, info: PanelInfo, *, marks: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        self.directory, self.info = directory, info
         self.item_ids: set[str] = set()
-        self._digest = arrow.Digest(info)
+        self._digest = Digest(info)
+        self._schema = arrow.schema_of(info)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / DATA_FILE
-        if size:
-            self._read_again(path, size)
-        self._file = path.open("r+b" if size else "wb")
+        path.touch()
+        self._file = path.open("r+b")
+        self.kept = self._intact(path, marks)
+        size = marks[self.kept - 1][0] if self.kept else 0
         self._file.truncate(size)
         self._file.seek(size)
         if not size:
-            self._file.write(arrow.schema_of(info).serialize())
+            self._file.write(self._schema.serialize())
 
     @property
-    def size(self) -> int:
-        """Bytes written."""
-        return self._file.tell()
+    def mark(self) -> tuple[int, str]:
+        """Bytes written, and the fingerprint of what they say."""
+        return self._file.tell(), self._digest.hexdigest()
 
     def append(self, part: pa.Buffer) -> None:
-        """Add series, given as the stream that :func:`tsfm.data.arrow.in_memory` makes of them.
+        """Add series, given as the serialised batch that :func:`tsfm.data.arrow.encode` makes.
 
-        They are on the disk when this returns.
+        They outlive the process when this returns.
+
+        Raises
+        ------
+        DataError
+            When an item was added before.
         """
-        self._count(part)
-        for batch in pa.ipc.open_stream(part):
-            self._file.write(batch.serialize())
+        self._count(pa.ipc.read_record_batch(part, self._schema))
+        self._file.write(part)
         self._file.flush()
-        os.fsync(self._file.fileno())
 
     def finish(self) -> str:
         """End the stream and describe it: the directory is a panel. Returns its fingerprint."""
@@ -79,19 +83,41 @@ class PanelWriter:
         """Let go of the file."""
         self._file.close()
 
-    def _read_again(self, path: Path, size: int) -> None:
-        """Feed the fingerprint what was written before, one batch in memory at a time."""
+    def _intact(self, path: Path, marks: Sequence[tuple[int, str]]) -> int:
+        """The number of parts that say what they said; one batch is in memory at a time."""
+        kept, whole, held = 0, self._digest, self.item_ids
         try:
             with path.open("rb") as file:
                 reader = pa.ipc.open_stream(file)
-                schema = reader.schema.serialize().to_pybytes()
-                while file.tell() < size:
-                    batch = reader.read_next_batch().serialize().to_pybytes()
-                    self._count(pa.py_buffer(schema + batch + END_OF_STREAM))
-        except (OSError, StopIteration, pa.ArrowException) as error:
-            raise damaged(str(path), f"{type(error).__name__}: {error}") from error
+                for size, digest in marks:
+                    while file.tell() < size:
+                        self._count(reader.read_next_batch())
+                    if (file.tell(), self._digest.hexdigest()) != (size, digest):
+                        break
+                    kept, whole, held = kept + 1, self._digest.copy(), set(self.item_ids)
+        except (OSError, StopIteration, pa.ArrowException, ValueError, TypeError):
+            pass
+        self._digest, self.item_ids = whole, held
+        return kept
 
-    def _count(self, part: pa.Buffer) -> None:
-        for series in Panel(arrow.Store(part)):
-            self._digest.add(series)
-            self.item_ids.add(series.item_id)
+    def _count(self, batch: pa.RecordBatch) -> None:
+        for row in range(batch.num_rows):
+            record = arrow.record_of(batch, row, self.info)
+            if record.item_id in self.item_ids:
+                raise DataError(
+                    f"item {record.item_id!r} is given twice",
+                    where=f"panel {self.info.name}",
+                    remedy="give every item its own id",
+                )
+            self.item_ids.add(record.item_id)
+            self._digest.add(
+                Series(
+                    item_id=record.item_id,
+                    target=record.target,
+                    start=None if record.start is None else pd.Timestamp(record.start),
+                    timestamps=record.timestamps,
+                    past_covariates=record.past_covariates,
+                    known_covariates=record.known_covariates,
+                    static=record.static,
+                )
+            )

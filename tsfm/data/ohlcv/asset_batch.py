@@ -151,14 +151,14 @@ class SeriesMaker:
     market: Market | None
 
     def part(self, bars: pl.DataFrame) -> pa.Buffer | None:
-        """The Arrow stream of the bars' series; ``None`` where there are none."""
+        """The bars' series as :meth:`PanelWriter.append` takes them; ``None`` without bars."""
         if bars.is_empty():
             return None
         market = self.market
         if market is not None and market.ranks is not None:
             market = replace(market, ranks=copy(market.ranks))
-        buffer, _ = arrow.in_memory(self.preparation.series(bars, market), self.info)
-        return buffer
+        series = list(self.preparation.series(bars, market))
+        return arrow.encode(series, self.info).serialize()
 
 
 _SCHEMA = {

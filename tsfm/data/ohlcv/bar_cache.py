@@ -33,7 +33,7 @@ class BarCache:
         path = self._path(number)
         if not path.exists():
             return None
-        bars = pl.read_ipc(path.read_bytes())
+        bars = pl.read_ipc(path)
         path.unlink()
         return bars
 

@@ -159,7 +159,6 @@ class IterativeFinancialDatasetBuilder:
         from tsfm.data.ohlcv.asset_batch import Cleaner, SeriesMaker
         from tsfm.data.ohlcv.feature_preparation import FeaturePreparation
 
-        resumed = len(space.done)
         preparation = FeaturePreparation(
             **(space.record.get("preparation") or {"features": self.features})
         )
@@ -197,14 +196,15 @@ class IterativeFinancialDatasetBuilder:
                     bars, entry = cleaned.bars, cleaned.entry()
                 return entry, maker.part(bars)
 
-            kept = space.done[-1]["size"] if space.done else 0
-            writer = PanelWriter(space.panel, info, size=kept)
+            marks = [tuple(entry["mark"]) for entry in space.done]
+            writer = PanelWriter(space.panel, info, marks=marks)
             try:
+                resumed = space.keep_batches(writer.kept)
                 count.skip(sum(entry["read"] for entry in space.done))
                 for number, (entry, part) in each(make, first=resumed):
                     if part is not None:
                         writer.append(part)
-                    space.finish_batch({**entry, "size": writer.size})
+                    space.finish_batch({**entry, "mark": writer.mark})
                     count.add(entry["read"], self.batches[number])
                 if not writer.item_ids:
                     raise self._nothing_left(space)

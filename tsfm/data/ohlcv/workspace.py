@@ -54,13 +54,18 @@ class Workspace:
         self.record = record
         _replace(self.path / RECORD, json.dumps(record))
 
+    def keep_batches(self, count: int) -> int:
+        """Forget all batches but the first ones, which are intact; returns their number."""
+        if count < len(self.done):
+            self.done = self.done[:count]
+            _replace(self.path / DONE, "".join(json.dumps(entry) + "\n" for entry in self.done))
+        return count
+
     def finish_batch(self, entry: dict[str, Any]) -> None:
-        """Note that a batch is on the disk."""
+        """Note that a batch is written."""
         self.done.append(entry)
         with (self.path / DONE).open("a") as file:
             file.write(json.dumps(entry) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @contextmanager
