@@ -54,7 +54,7 @@ def test_an_affine_image_is_linear_in_the_coordinates_and_gives_them_back(
     coefficients, *_ = np.linalg.lstsq(design, y.T)
     np.testing.assert_allclose(design @ coefficients, y.T, atol=1e-8 * np.abs(y).max())
     assert np.linalg.matrix_rank(y - y.mean(1, keepdims=True)) == min(len(y), variates)
-    if len(y) > variates:
+    if len(y) >= variates:
         back, *_ = np.linalg.lstsq(np.vstack([y, np.ones(y.shape[1])]).T, x.T)
         recovered = np.vstack([y, np.ones(y.shape[1])]).T @ back
         np.testing.assert_allclose(recovered, x.T, atol=1e-6 * np.abs(x).max())

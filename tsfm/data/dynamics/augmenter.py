@@ -55,8 +55,10 @@ class Augmenter:
             Further windows: a projected skew product takes the first of another item.
         """
         name = self.draw(rng)
+        if name is None:
+            return window
         present = observed_variates(window.target)
-        if name is None or not present.any():
+        if not present.any():
             return window
         if name == "skew":
             partner = _partner(window, others)
