@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from tsfm.data.ohlcv import part
 from tsfm.data.ohlcv.catalogue import Catalogue, Facts
 from tsfm.data.ohlcv.change import Change
 from tsfm.data.ohlcv.instrument import Instrument, check_name
+from tsfm.data.ohlcv.listing import Month, each, instrument_of, month_of, parts_of, read_all
 from tsfm.data.ohlcv.part import COLUMNS, FILE_NAME, VALUES, Part
 from tsfm.data.ohlcv.partitions import Partition, partitions
 from tsfm.data.ohlcv.sidecar import Sidecar
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Instrument", "Lake"]
 
-Month = tuple[int, int]
 Moment = str | datetime
-Result = TypeVar("Result")
 _MARKER = "_lake."
 _MODULUS = 1 << 128
 
@@ -177,7 +174,7 @@ class Lake:
 
     def months(self, instrument: Instrument) -> list[Month]:
         """Years and months that an instrument has bars of, increasing."""
-        return sorted(_month(path) for path in self._parts(instrument))
+        return sorted(month_of(path) for path in self._parts(instrument))
 
     def read(
         self,
@@ -217,9 +214,9 @@ class Lake:
             )
         wanted = [instruments] if isinstance(instruments, Instrument) else list(instruments)
         begin, end = _instant(start), _instant(stop)
-        first, last = _month_of(begin, (0, 0)), _month_of(end, (9999, 12))
+        first, last = _month(begin, (0, 0)), _month(end, (9999, 12))
         found = [(one, path) for one in wanted for path in self._present(one, first, last)]
-        parts = _each(part.read, [path for _, path in found])
+        parts = read_all([path for _, path in found])
         data = {
             name: np.concatenate([columns[k] for columns in parts])
             if parts
@@ -274,8 +271,8 @@ class Lake:
                 return
             paths = list(self._walk("*", "*"))
             grouped: dict[Instrument, list[Part]] = {}
-            for path, footer in zip(paths, _each(part.read_footer, paths)):
-                grouped.setdefault(_instrument(path), []).append(footer)
+            for path, footer in zip(paths, each(part.read_footer, paths)):
+                grouped.setdefault(instrument_of(path), []).append(footer)
             facts = {instrument: _summed(footers) for instrument, footers in grouped.items()}
             self._catalogue.replace(self._id, facts)
 
@@ -284,7 +281,7 @@ class Lake:
             known, dirty = self._catalogue.begin(list(wanted))
             with self._sidecar.staging() as staging:
                 writer = Writer(lake=self.path, staging=staging, timezone=timezone)
-                done = dict(zip(wanted, _each(writer.write, wanted, wanted.values())))
+                done = dict(zip(wanted, each(writer.write, wanted, wanted.values())))
             self._catalogue.finish(
                 {
                     instrument: _updated(known.get(instrument), written, timezone)
@@ -308,8 +305,7 @@ class Lake:
         return _summed(footers) if footers else None
 
     def _parts(self, instrument: Instrument) -> list[Path]:
-        directory = self.path / instrument.directory
-        return sorted(directory.glob(f"year=*/month=*/{FILE_NAME}"))
+        return parts_of(self.path / instrument.directory)
 
     def _present(self, instrument: Instrument, first: Month, last: Month) -> list[Path]:
         paths = self._parts(instrument)
@@ -319,17 +315,11 @@ class Lake:
                 where=str(self.path),
                 remedy="choose an instrument of the lake's catalogue, or ingest it",
             )
-        return [path for path in paths if first <= _month(path) <= last]
+        return [path for path in paths if first <= month_of(path) <= last]
 
     def _walk(self, asset_class: str, freq: str) -> Iterator[Path]:
         pattern = f"asset_class={asset_class}/freq={freq}/symbol=*/year=*/month=*/{FILE_NAME}"
         return iter(sorted(self.path.glob(pattern)))
-
-
-def _each(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
-    """Called for each argument, by as many threads as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(function, *arguments))
 
 
 def _markers(path: Path) -> list[str]:
@@ -366,17 +356,7 @@ def _summed(parts: Sequence[Part]) -> Facts:
     )
 
 
-def _instrument(path: Path) -> Instrument:
-    asset_class, freq, symbol = (name.split("=", 1)[1] for name in path.parts[-6:-3])
-    return Instrument(asset_class=asset_class, freq=freq, symbol=symbol)
-
-
-def _month(path: Path) -> Month:
-    year, month = (int(name.split("=", 1)[1]) for name in path.parts[-3:-1])
-    return year, month
-
-
-def _month_of(moment: datetime | None, otherwise: Month) -> Month:
+def _month(moment: datetime | None, otherwise: Month) -> Month:
     return otherwise if moment is None else (moment.year, moment.month)
 
 
