@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from support.bad_bars import (
+    bars,
+    constant,
+    impossible,
+    missing_column,
+    repeated,
+    undated,
+    unobserved,
+    unsorted,
+    wordy,
+)
+from support.entry_points import Answer, expect_told
 
-from experiments import cli, data, finetune, pretrain
-from experiments.config import DataConfig, FinetuneConfig, PretrainConfig
 from tsfm.errors import TrackingError
 
 TINY = [
@@ -24,29 +31,6 @@ OVERRIDES = (
     " data.simulated_bars=600 evaluation.windows_per_item=1 evaluation.items_per_task=2"
     " evaluation.baselines=[random_walk]"
 )
-Answer = tuple[int, str]
-
-
-@pytest.fixture
-def command(home, monkeypatch, capfd) -> Callable[..., Answer]:
-    """Run an entry point; its exit code and what it wrote to stderr."""
-
-    def call(name: str, *words: str) -> Answer:
-        schema, module = {
-            "pretrain": (PretrainConfig, pretrain),
-            "finetune": (FinetuneConfig, finetune),
-            "data": (DataConfig, data),
-        }[name]
-        monkeypatch.setattr(sys, "argv", [name, *words])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run(name, schema, module.PARAMETERS, module.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        return code, capfd.readouterr().err
-
-    return call
 
 
 @pytest.fixture
@@ -68,16 +52,6 @@ def never_trains(monkeypatch):
     monkeypatch.setattr(trainer, "_run", begun)
 
 
-def expect_told(answer: Answer, *told: str) -> None:
-    code, err = answer
-    assert code == 2, err
-    lines = err.splitlines()
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    for word in told:
-        assert word in lines[0]
-
-
 def expect_nothing_left(home: Path, runs: int = 1) -> None:
     """Every run has ended as failed, and no model was logged or registered."""
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
@@ -88,67 +62,6 @@ def expect_nothing_left(home: Path, runs: int = 1) -> None:
     assert not client.search_model_versions()
     assert not client.search_registered_models()
     assert not client.search_logged_models(experiments)
-
-
-def bars(items: tuple[str, ...] = ("AAA", "BBB", "CCC"), length: int = 300) -> pd.DataFrame:
-    frames = []
-    for seed, item in enumerate(items):
-        rng = np.random.default_rng(seed)
-        close = 100 * np.exp(rng.normal(0, 0.01, length).cumsum())
-        opening = np.r_[close[0], close[:-1]]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "item_id": item,
-                    "timestamp": pd.date_range("2024-01-01", periods=length, freq="h"),
-                    "open": opening,
-                    "high": np.maximum(opening, close) * 1.005,
-                    "low": np.minimum(opening, close) * 0.995,
-                    "close": close,
-                    "volume": rng.integers(1_000, 100_000, length).astype(float),
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-def missing_column(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop(columns="high")
-
-
-def unsorted(frame: pd.DataFrame) -> pd.DataFrame:
-    order = np.arange(len(frame))
-    order[[310, 350]] = order[[350, 310]]
-    return frame.iloc[order]
-
-
-def repeated(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.iloc[np.sort(np.r_[np.arange(len(frame)), 310])]
-
-
-def constant(frame: pd.DataFrame) -> pd.DataFrame:
-    prices = ["open", "high", "low", "close"]
-    frame.loc[frame.item_id == "BBB", prices] = 7.0
-    return frame
-
-
-def unobserved(frame: pd.DataFrame) -> pd.DataFrame:
-    frame.loc[frame.item_id == "BBB", ["open", "high", "low", "close", "volume"]] = np.nan
-    return frame
-
-
-def impossible(frame: pd.DataFrame) -> pd.DataFrame:
-    frame.loc[310, "high"] = 1.0
-    return frame
-
-
-def wordy(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(volume=frame["volume"].astype(object).where(frame.index != 310, "many"))
-
-
-def undated(frame: pd.DataFrame) -> pd.DataFrame:
-    stamps = frame["timestamp"].astype(str)
-    return frame.assign(timestamp=stamps.where(frame.index != 310, "yesterday"))
 
 
 BAD_BARS = [
@@ -342,60 +255,3 @@ def test_a_run_that_never_was(home, pretraining, never_trains):
 
 
 # --- building panels ------------------------------------------------------------------------------
-
-BAD_TABLES = [
-    (lambda frame: frame.drop(columns="timestamp"), "", ["timestamp"]),
-    (unsorted, "", ["BBB", "not sorted"]),
-    (repeated, "", ["BBB", "repeated"]),
-    (constant, "", ["BBB", "constant"]),
-    (unobserved, "", ["BBB", "no observed value"]),
-    (wordy, "", ["volume", "many"]),
-    (undated, "", ["yesterday"]),
-    (lambda frame: frame.iloc[[0, 1, 5, 20, 21, 90]], "", ["frequency"]),
-    (lambda frame: frame, "freq=fortnight", ["fortnight", "15min"]),
-    (lambda frame: frame, "freq=-1h", ["-1h"]),
-    (lambda frame: frame, "layout=square", ["square", "wide"]),
-    (lambda frame: frame, "date_offset=someday", ["someday"]),
-    (lambda frame: frame, "date_offset=2030-01-01", ["2030"]),
-    (lambda frame: frame, "overrides=table.min_length=500", ["300", "min_length=500"]),
-]
-
-
-@pytest.mark.parametrize(("spoil", "option", "told"), BAD_TABLES)
-def test_bad_tables_leave_no_panel(home, command, spoil, option, told):
-    spoil(bars()).to_csv(home / "table.csv", index=False)
-    words = [f"source={home / 'table.csv'}", f"out={home / 'panels'}", *filter(None, [option])]
-    expect_told(command("data", *words), *told)
-    assert not list(home.glob("panels/**/*"))
-
-
-def test_a_missing_table(home, command):
-    answer = command("data", f"source={home / 'absent.csv'}", f"out={home / 'panels'}")
-    expect_told(answer, "absent.csv")
-    assert not (home / "panels").exists()
-
-
-def test_a_panel_is_not_written_over(home, command):
-    bars().to_csv(home / "table.csv", index=False)
-    words = [f"source={home / 'table.csv'}", f"out={home / 'panels'}"]
-    assert command("data", *words) == (0, "")
-    before = {path: path.read_bytes() for path in home.glob("panels/**/*") if path.is_file()}
-    expect_told(command("data", *words), "panels/table")
-    after = {path: path.read_bytes() for path in home.glob("panels/**/*") if path.is_file()}
-    assert after == before
-
-
-@pytest.mark.parametrize("place", ["/proc", "a file"])
-def test_a_place_where_no_panel_can_be_written(home, command, place):
-    bars().to_csv(home / "table.csv", index=False)
-    (home / "a file").touch()
-    out = Path(place) / "panels" if place == "/proc" else home / place
-    expect_told(command("data", f"source={home / 'table.csv'}", f"out={out}"), str(out))
-
-
-def test_a_damaged_panel_is_refused_by_check(home, command):
-    bars().to_csv(home / "table.csv", index=False)
-    assert command("data", f"source={home / 'table.csv'}", f"out={home}") == (0, "")
-    (arrow,) = home.glob("table/*.arrow")
-    arrow.write_bytes(arrow.read_bytes()[:500])
-    expect_told(command("data", "action=check", f"source={home / 'table'}"), "table")
