@@ -13,6 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from numba import njit
+
+_compiled = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
+)
 
 _KPSS_VALUES = (0.347, 0.463, 0.574, 0.739)
 _KPSS_LEVELS = (0.10, 0.05, 0.025, 0.01)
@@ -25,15 +30,8 @@ def adf_pvalues(series: Float[np.ndarray, "series time"]) -> Float[np.ndarray, "
     """
     from statsmodels.tsa.adfvalues import mackinnonp
 
-    series = np.asarray(series, dtype=np.float64)
-    statistics = np.full(len(series), np.nan)
-    moving = np.flatnonzero(np.ptp(series, axis=1) > 0)
-    if len(moving):
-        most = _most_lags(series.shape[1])
-        lags = _lags_by_aic(_regression(series[moving], most))
-        for lag in np.unique(lags):
-            rows = moving[lags == lag]
-            statistics[rows] = _level_statistic(_regression(series[rows], int(lag)))
+    series = np.ascontiguousarray(series, dtype=np.float64)
+    statistics = _level_statistics(series, _most_lags(series.shape[1]))
     return np.array([np.nan if np.isnan(value) else mackinnonp(value) for value in statistics])
 
 
@@ -63,39 +61,78 @@ def _most_lags(time: int) -> int:
     return min(int(np.ceil(12 * (time / 100) ** 0.25)), time // 2 - 2)
 
 
-def _regression(series: np.ndarray, lags: int) -> np.ndarray:
-    """Constant, level, lagged differences, and the difference to explain: ``[…, row, column]``."""
-    steps = np.diff(series, axis=1)
-    rows = steps.shape[1] - lags
-    level = series[:, lags : lags + rows]
-    lagged = [steps[:, lags - k : lags - k + rows] for k in range(1, lags + 1)]
-    return np.stack([np.ones_like(level), level, *lagged, steps[:, lags:]], axis=-1)
+@_compiled
+def _level_statistics(series, most):  # type: ignore[no-untyped-def]
+    """t of the level's coefficient, NaN for series that stand still."""
+    statistics = np.full(series.shape[0], np.nan)
+    for row in range(series.shape[0]):
+        values = series[row]
+        if np.max(values) > np.min(values):
+            lags = _lags_by_aic(_triangle(_regression(values, most)), len(values) - 1 - most)
+            rows = len(values) - 1 - lags
+            statistics[row] = _level_statistic(_triangle(_regression(values, lags)), rows)
+    return statistics
 
 
-def _triangles(design: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.qr(design, mode="r"))
+@_compiled
+def _regression(values, lags):  # type: ignore[no-untyped-def]
+    """Constant, level, lagged differences and the difference to explain: ``[column, row]``."""
+    rows = len(values) - 1 - lags
+    design = np.ones((lags + 3, rows))
+    steps = values[1:] - values[:-1]
+    design[1] = values[lags : lags + rows]
+    for lag in range(1, lags + 1):
+        design[lag + 1] = steps[lags - lag : lags - lag + rows]
+    design[lags + 2] = steps[lags:]
+    return design
 
 
-def _lags_by_aic(design: np.ndarray) -> np.ndarray:
+@_compiled
+def _triangle(design):  # type: ignore[no-untyped-def]
+    """R of the QR decomposition by modified Gram–Schmidt, overwriting the columns by Q.
+
+    Not LAPACK's: its threads would fight those that judge other trajectories.
+    """
+    count = design.shape[0]
+    triangle = np.zeros((count, count))
+    for k in range(count):
+        norm = np.sqrt(np.sum(design[k] * design[k]))
+        triangle[k, k] = norm
+        if norm > 0:
+            design[k] /= norm
+        for other in range(k + 1, count):
+            share = np.sum(design[k] * design[other])
+            triangle[k, other] = share
+            design[other] -= share * design[k]
+    return triangle
+
+
+@_compiled
+def _lags_by_aic(triangle, rows):  # type: ignore[no-untyped-def]
     """Lags with the least Akaike criterion, all on the rows that the most lags leave."""
-    rows = design.shape[1]
-    unexplained = _triangles(design)[:, :, -1] ** 2
-    remaining = unexplained[:, ::-1].cumsum(axis=1)[:, ::-1][:, 2:]
-    used = 2 + np.arange(remaining.shape[1])
-    with np.errstate(divide="ignore"):
-        criterion = rows * np.log(remaining) + 2 * used
-    return criterion.argmin(axis=1)
+    last = triangle.shape[0] - 1
+    unexplained = triangle[last, last] ** 2
+    best, lags = np.inf, 0
+    for used in range(last, 1, -1):
+        criterion = rows * np.log(max(unexplained, 1e-300)) + 2 * used
+        if criterion <= best:
+            best, lags = criterion, used - 2
+        unexplained += triangle[used - 1, last] ** 2
+    return lags
 
 
-def _level_statistic(design: np.ndarray) -> np.ndarray:
-    """t of the level's coefficient."""
-    rows, used = design.shape[1], design.shape[2] - 1
-    triangle = _triangles(design)
-    inverse = np.linalg.pinv(triangle[:, :used, :used])
-    coefficient = (inverse[:, 1] * triangle[:, :used, -1]).sum(axis=1)
-    variance = triangle[:, used, used] ** 2 / (rows - used)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return coefficient / np.sqrt(variance * (inverse[:, 1] ** 2).sum(axis=1))
+@_compiled
+def _level_statistic(triangle, rows):  # type: ignore[no-untyped-def]
+    used = triangle.shape[0] - 1
+    row = np.zeros(used)
+    for column in range(1, used):
+        total = 1.0 if column == 1 else 0.0
+        for k in range(1, column):
+            total -= row[k] * triangle[k, column]
+        row[column] = total / triangle[column, column] if triangle[column, column] > 0 else 0.0
+    variance = triangle[used, used] ** 2 / (rows - used)
+    scale = np.sqrt(variance * np.sum(row * row))
+    return np.sum(row * triangle[:used, used]) / scale if scale > 0 else -np.inf
 
 
 def _bartlett_lags(covariances: np.ndarray, time: int) -> np.ndarray:
