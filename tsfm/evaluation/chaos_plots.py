@@ -1,0 +1,290 @@
+"""Figures of dynamical systems, in the style of :mod:`tsfm.evaluation.plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from tsfm.errors import ConfigError
+from tsfm.evaluation.backtest import Backtest
+from tsfm.evaluation.error_growth import ErrorGrowth
+from tsfm.evaluation.plots import FAINT, INK, MODEL, _color, _figure, _legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_AHEAD = "#D55E00"
+_LABELS = {"smape": "sMAPE (0–200)", "mae": "MAE", "rmse": "RMSE"}
+
+
+def phase_portraits(
+    true: Float[np.ndarray, "row time variate"],
+    forecast: Float[np.ndarray, "row time variate"],
+    *,
+    names: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    past: Float[np.ndarray, "row time variate"] | None = None,
+    title: str = "",
+) -> Figure:
+    """True and forecast attractors: in 3-D and projected, a row per trajectory.
+
+    Parameters
+    ----------
+    true, forecast
+        Two variates or more, of which the first three are drawn; steps without a value are gaps.
+    names
+        Of the variates.
+    rows
+        Names of the trajectories.
+    past
+        What the forecaster saw, drawn faintly.
+
+    Raises
+    ------
+    ConfigError
+        When shapes differ or there are fewer than two variates.
+    """
+    true, forecast = np.asarray(true), np.asarray(forecast)
+    if true.shape != forecast.shape or true.ndim != 3 or true.shape[2] < 2:
+        raise ConfigError(
+            f"trajectories of shapes {true.shape} and {forecast.shape} cannot be drawn",
+            remedy="give both as [row, time, variate] with two variates or more",
+        )
+    width = min(true.shape[2], 3)
+    names = tuple(names)[:width] or tuple(f"x{k}" for k in range(width))
+    planes = [(0, 1), (0, 2), (1, 2)] if width == 3 else [(0, 1)]
+    columns = len(planes) + (width == 3)
+    with _figure(len(true), columns, title=title, size=(3.6, 3.4)) as (figure, axes):
+        for row in range(len(true)):
+            curves = [] if past is None else [(past[row], FAINT, 0.8, "past")]
+            curves += [(true[row], INK, 1.4, "true"), (forecast[row], MODEL, 1.8, "forecast")]
+            drawn = list(axes[row])
+            if width == 3:
+                drawn[0].remove()
+                drawn[0] = figure.add_subplot(
+                    len(true), columns, row * columns + 1, projection="3d"
+                )
+                _space(drawn[0], curves, names)
+            for axis, (one, other) in zip(drawn[columns - len(planes) :], planes):
+                for states, color, size, label in curves:
+                    axis.plot(states[:, one], states[:, other], color=color, lw=size, label=label)
+                axis.plot(*true[row][0, [one, other]], "o", color=_AHEAD, ms=7, label="origin")
+                axis.set(xlabel=names[one], ylabel=names[other])
+                axis.locator_params(nbins=4)
+            if rows:
+                drawn[-len(planes)].set_title(rows[row])
+        _legend(figure, drawn[-1])
+    return figure
+
+
+def phase_portraits_of(
+    backtest: Backtest, *, windows: Sequence[int] | int = 2, title: str | None = None
+) -> Figure:
+    """Portraits of some windows of a backtest: those given, or so many evenly spaced ones.
+
+    Raises
+    ------
+    ConfigError
+        When a window does not exist, or has fewer than two scored variates.
+    """
+    count = len(backtest.origins)
+    if isinstance(windows, int):
+        shown = np.linspace(0, count - 1, min(windows, count)).round().astype(int).tolist()
+    else:
+        shown = list(windows)
+    if not shown or not all(0 <= window < count for window in shown):
+        raise ConfigError(f"windows={windows} of {count} cannot be drawn")
+    scored = backtest.scored[shown].any(axis=1).all(axis=0)
+    columns = np.flatnonzero(scored)
+    return phase_portraits(
+        backtest.actual[shown][:, :, columns],
+        backtest.median[shown][:, :, columns],
+        names=[backtest.task.targets[column] for column in columns],
+        rows=[backtest.item_ids[window] for window in shown],
+        title=f"{backtest.model} on {backtest.task.name}" if title is None else title,
+    )
+
+
+def growth_chart(
+    growths: Sequence[ErrorGrowth], *, threshold: float | None = 0.4, title: str = ""
+) -> Figure:
+    """Error growth on a logarithmic axis, with the slope of the Lyapunov exponent.
+
+    The dashed line starts at the first model's first error and grows by e per Lyapunov time.
+
+    Parameters
+    ----------
+    threshold
+        Of the valid prediction time, drawn dotted.
+
+    Raises
+    ------
+    ConfigError
+        When there is nothing to draw.
+    """
+    if not growths:
+        raise ConfigError("no error growth to draw", remedy="give at least one")
+    with _figure(1, 1, title=title, size=(7.0, 4.6)) as (figure, axes):
+        axis = axes[0, 0]
+        for order, growth in reversed(list(enumerate(growths))):
+            _band(axis, growth.times, growth, order, _name(growth))
+        first = growths[0]
+        slope = first.error[0] * np.exp(first.times - first.times[0])
+        top = 1.6 * max(float(np.nanmax(growth.error)) for growth in growths)
+        kept = slope <= top
+        axis.plot(first.times[kept], slope[kept], "--", color=INK, lw=2, label="exp(λt)")
+        if threshold is not None:
+            axis.axhline(threshold, color=FAINT, ls=":", lw=1.8, label="valid until")
+        axis.set_yscale("log")
+        axis.set(xlabel="Lyapunov times", ylabel="error / attractor")
+        axis.set_ylim(top=top)
+        axis.margins(x=0.01)
+        _legend(figure, axis, order=[*map(_name, growths), "exp(λt)", "valid until"])
+    return figure
+
+
+def horizon_chart(
+    tables: Sequence[pd.DataFrame],
+    *,
+    metric: str = "smape",
+    marks: Sequence[int] = (),
+    title: str = "",
+) -> Figure:
+    """Errors by horizon with their intervals, from :func:`tsfm.evaluation.error_growth.error_by_step`.
+
+    Parameters
+    ----------
+    tables
+        One per model, the first drawn in front.
+    marks
+        Steps to mark on the axis.
+
+    Raises
+    ------
+    ConfigError
+        When there is nothing to draw.
+    """
+    if not tables:
+        raise ConfigError("no errors to draw", remedy="give the table of at least one model")
+    names = [str(table["model"].iloc[0]) for table in tables]
+    with _figure(1, 1, title=title, size=(7.0, 4.6)) as (figure, axes):
+        axis = axes[0, 0]
+        for order, table in reversed(list(enumerate(tables))):
+            steps = table["step"].to_numpy()
+            _band(axis, steps, table.rename(columns={"value": "error"}), order, names[order])
+        if marks:
+            axis.set_xticks(list(marks))
+        axis.set(xlabel="steps forecast", ylabel=_LABELS.get(metric, metric))
+        axis.set_ylim(bottom=0)
+        axis.margins(x=0.01)
+        _legend(figure, axis, order=names)
+    return figure
+
+
+def channel_attention_map(
+    weights: Float[np.ndarray, "layer channel channel"],
+    names: Sequence[str],
+    *,
+    groups: Sequence[tuple[str, int]] = (),
+    titles: Sequence[str] = (),
+    title: str = "",
+) -> Figure:
+    """Attention between channels: a map per layer, rows attend to columns.
+
+    Parameters
+    ----------
+    weights
+        Mean over windows, patches and heads; rows sum to one.
+    names
+        Of the channels.
+    groups
+        Consecutive parts, such as ``[("driver", 3), ("response", 3)]``, parted by lines.
+    titles
+        Of the maps, by default the layers' numbers.
+
+    Raises
+    ------
+    ConfigError
+        When the weights are no square maps over the names, or the groups do not fill them.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    weights = weights[None] if weights.ndim == 2 else weights
+    count = len(names)
+    if weights.ndim != 3 or weights.shape[1:] != (count, count):
+        raise ConfigError(
+            f"weights of shape {weights.shape} are no maps over {count} channels",
+            remedy="give [layer, channel, channel]",
+        )
+    if groups and sum(size for _, size in groups) != count:
+        raise ConfigError(f"groups={list(groups)} do not add up to {count} channels")
+    titles = tuple(titles) or tuple(f"layer {k + 1}" for k in range(len(weights)))
+    most = float(weights.max())
+    with _figure(1, len(weights), title=title, size=(3.6, 3.7)) as (figure, axes):
+        for axis, weight, name in zip(axes[0], weights, titles):
+            image = axis.imshow(weight, cmap="Blues", vmin=0, vmax=most)
+            axis.set_title(name)
+            axis.set_xticks(range(count), names)
+            axis.set_yticks(range(count), names)
+            axis.tick_params(length=0)
+            axis.spines[:].set_visible(False)
+            for edge in np.cumsum([size for _, size in groups])[:-1] - 0.5:
+                axis.axhline(edge, color=INK, lw=1.5)
+                axis.axvline(edge, color=INK, lw=1.5)
+        _group_names(axes[0], groups)
+        figure.colorbar(image, ax=list(axes[0]), shrink=0.8, label="attention")
+    return figure
+
+
+def _space(axis: Any, curves: list[tuple[np.ndarray, str, float, str]], names: Any) -> None:
+    for states, color, size, _ in curves:
+        axis.plot(*states[:, :3].T, color=color, lw=size)
+    axis.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
+    axis.set(xticklabels=[], yticklabels=[], zticklabels=[])
+    for part in (axis.xaxis, axis.yaxis, axis.zaxis):
+        part.pane.set_visible(False)
+        part.labelpad = -8
+    axis.set_box_aspect((1, 1, 0.9), zoom=1.05)
+
+
+def _band(axis: Axes, x: np.ndarray, table: Any, order: int, label: str) -> None:
+    low, high, error = (np.asarray(getattr(table, name)) for name in ("low", "high", "error"))
+    color = _color(order)
+    axis.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
+    axis.plot(x, error, color=color, lw=3.2 if order == 0 else 2.2, label=label)
+
+
+def _name(growth: ErrorGrowth) -> str:
+    return growth.model if np.isnan(growth.rate) else f"{growth.model} ({growth.rate:.1f} λ)"
+
+
+def _group_names(axes: np.ndarray, groups: Sequence[tuple[str, int]]) -> None:
+    """Under the maps, and to the left of the first."""
+    start = 0
+    for name, size in groups:
+        middle = start + size / 2 - 0.5
+        for axis in axes:
+            axis.annotate(
+                name,
+                (middle, 0),
+                xytext=(0, -24),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+            )
+        axes[0].annotate(
+            name,
+            (0, middle),
+            xytext=(-34, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            rotation=90,
+        )
+        start += size
