@@ -16,6 +16,7 @@ from tsfm.data.ohlcv.cleaning_config import CleaningConfig
 from tsfm.data.ohlcv.cross_section import Market
 from tsfm.data.ohlcv.feature_preparation import FeaturePreparation
 from tsfm.data.ohlcv.lake import Instrument, Lake
+from tsfm.data.ohlcv.observed import bounds
 from tsfm.data.ohlcv.sessions import Sessions
 from tsfm.data.series import PanelInfo
 from tsfm.errors import DataError
@@ -101,6 +102,8 @@ class Cleaner:
             fault = _fault(cleaned.bars, self.min_bars)
             if fault:
                 dropped[symbol] = fault
+            elif len(cleaned.bars) == len(bars):
+                frames.append(bars.select("symbol").hstack(cleaned.bars))
             else:
                 frames.append(cleaned.bars.insert_column(0, _repeated(symbol, cleaned.bars)))
         bars = pl.concat(frames) if frames else pl.DataFrame(schema=_SCHEMA)
@@ -111,18 +114,18 @@ class Cleaner:
     ) -> list[tuple[Instrument, pl.DataFrame]]:
         """All at once; one by one where one of them is damaged."""
         try:
-            together = self.lake.read(instruments).partition_by("symbol", include_key=False)
-            return list(zip(instruments, together, strict=True))
-        except (DataError, ValueError) as error:
+            together = self.lake.read(instruments)
+        except DataError as error:
             if self.config.strict:
                 raise
             if len(instruments) > 1:
-                return [
-                    pair for one in instruments for pair in self._read([one], dropped, problems)
-                ]
+                alone = (self._read([one], dropped, problems) for one in instruments)
+                return [pair for pairs in alone for pair in pairs]
             dropped[instruments[0].symbol] = "cannot be read"
             problems.append(str(error))
             return []
+        rows = bounds(together)
+        return [(one, together[slice(*span)]) for one, span in zip(instruments, rows, strict=True)]
 
     def _clean(self, instrument: Instrument, bars: pl.DataFrame) -> Any:
         symbol = instrument.symbol

@@ -330,7 +330,8 @@ class IterativeFinancialDatasetBuilder:
 
     @property
     def _workers(self) -> int:
-        return self.config.workers or os.cpu_count() or 1
+        free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return self.config.workers or free or 1
 
 
 class _Count:
