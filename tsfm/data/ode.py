@@ -10,13 +10,15 @@ Inputs and forcing
 ------------------
 A smooth forcing is a function of ``t`` in the right-hand side, its amplitudes and frequencies
 being parameters of each trajectory. A forcing that jumps (a meal, an infusion rate that changes
-every minute) must not jump inside a step. Integrate from one jump to the next with the input among
-the parameters, and restart from the last states::
+every minute) must not jump inside a step: a *sampler*, called at every time asked for, sets the
+inputs among the parameters that hold until the next one, and the method restarts there. It sees
+the state, so it can be a controller with a memory (also among the parameters); its other numbers
+are ``signals [batch, time, signal]``, which it reads and writes::
 
-    state = initial
-    for inputs, grid in segments:        # inputs [batch, input], grid [time] between two jumps
-        solution = integrate(rhs, state, np.hstack([body, inputs]), grid, tolerance=tolerance)
-        state = solution.states[:, -1]
+    def hold(t, state, parameters, signal):
+        parameters[3] = signal[0]
+
+    integrate(rhs, initial, parameters, times, sampler=compile_sampler(hold), signals=doses)
 """
 
 from __future__ import annotations
@@ -33,15 +35,25 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from tsfm.data import ode_kernel
-from tsfm.data.ode_rhs import LANES, Rhs, compile_rhs, compile_source, couple
+from tsfm.data.ode_rhs import (
+    LANES,
+    Rhs,
+    Sampler,
+    compile_rhs,
+    compile_sampler,
+    compile_source,
+    couple,
+)
 from tsfm.errors import ConfigError, DataError
 
 __all__ = [
     "Rhs",
+    "Sampler",
     "Solution",
     "Status",
     "Tolerance",
     "compile_rhs",
+    "compile_sampler",
     "compile_source",
     "couple",
     "integrate",
@@ -105,16 +117,20 @@ class Solution:
     Attributes
     ----------
     states
-        ``[batch, time, state]``; NaN from where a trajectory stopped.
+        ``[batch, time, state]``, before the sampler changed them; NaN from where a trajectory
+        stopped.
     status
         ``int8 [batch]``, values of :class:`Status`.
     steps
         ``int64 [batch]``, attempted steps.
+    signals
+        ``[batch, time, signal]``, as the sampler left them.
     """
 
     states: Float[np.ndarray, "batch time state"]
     status: Int[np.ndarray, " batch"]
     steps: Int[np.ndarray, " batch"]
+    signals: Float[np.ndarray, "batch time signal"]
 
     @property
     def ok(self) -> np.ndarray:
@@ -131,6 +147,8 @@ def integrate(
     tolerance: Tolerance | None = None,
     bound: float | ArrayLike | None = 1e4,
     workers: int | None = None,
+    sampler: Sampler | None = None,
+    signals: ArrayLike | None = None,
 ) -> Solution:
     """Integrate a batch of trajectories of one system.
 
@@ -151,11 +169,15 @@ def integrate(
         value: one number, one per component, or None for no bound.
     workers
         Threads; by default as many as the process may use. Results do not depend on it.
+    sampler
+        From :func:`compile_sampler`; called at every time, the first and the last included.
+    signals
+        ``[batch, time, signal]``, what the sampler reads; the array itself is not changed.
 
     Raises
     ------
     ConfigError
-        For a bound or a number of workers that is not positive.
+        For a bound or a number of workers that is not positive, or signals without a sampler.
     DataError
         For arrays of the wrong shape, values that are not finite, or times that do not increase.
     """
@@ -171,6 +193,7 @@ def integrate(
         status=np.zeros(batch, dtype=np.int8),
         steps=np.zeros(batch, dtype=np.int64),
         written=np.ones(batch, dtype=np.int64),
+        signals=_signals(signals, sampler, (batch, grid.shape[1])),
     )
     limits = ode_kernel.Limits(
         rtol=float(tolerance.rtol),
@@ -181,10 +204,10 @@ def integrate(
     )
     problem.states[:, 0] = start
     if batch and grid.shape[1] > 1:
-        _run(problem, limits, _parts(rhs), workers)
+        _run(problem, limits, _parts(rhs, sampler), workers)
         for item in np.flatnonzero(problem.status):
             problem.states[item, problem.written[item] :] = np.nan
-    return Solution(problem.states, problem.status, problem.steps)
+    return Solution(problem.states, problem.status, problem.steps, problem.signals)
 
 
 def _run(
@@ -231,10 +254,10 @@ def _lanes(problem: ode_kernel.Problem, first: int) -> ode_kernel.Lanes:
     )
 
 
-def _parts(rhs: Rhs) -> ode_kernel.Parts:
-    coupled = rhs.coupled
+def _parts(rhs: Rhs, sampler: Sampler | None) -> ode_kernel.Parts:
+    coupled, sampling = rhs.coupled, 0 if sampler is None else sampler.address
     if coupled is None:
-        return ode_kernel.Parts(rhs.address, 0, 0, 0, 0, 0)
+        return ode_kernel.Parts(rhs.address, 0, 0, 0, 0, 0, sampling)
     return ode_kernel.Parts(
         coupled.driver.address,
         coupled.response.address,
@@ -242,6 +265,7 @@ def _parts(rhs: Rhs) -> ode_kernel.Parts:
         coupled.driver_states,
         coupled.driver_parameters,
         coupled.response_parameters,
+        sampling,
     )
 
 
@@ -279,6 +303,21 @@ def _times(times: ArrayLike, batch: int) -> np.ndarray:
     if not np.isfinite(grid).all() or (np.diff(grid, axis=1) <= 0).any():
         raise DataError("times do not increase", remedy="give finite, strictly increasing times")
     return grid
+
+
+def _signals(
+    signals: ArrayLike | None, sampler: Sampler | None, shape: tuple[int, int]
+) -> np.ndarray:
+    if signals is None:
+        return np.zeros((*shape, 0))
+    if sampler is None:
+        raise ConfigError("signals are given but no sampler", remedy="give what reads them")
+    array = np.array(signals, dtype=np.float64, order="C")
+    if array.ndim != 3 or array.shape[:2] != shape:
+        raise DataError(
+            f"signals have shape {array.shape}", remedy=f"give [{shape[0]}, {shape[1]}, signal]"
+        )
+    return array
 
 
 def _per_component(name: str, values: ArrayLike, n_states: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from tsfm.data.ode_vectors import (
     SLOPES,
     STAGES,
     call_lanes,
+    call_sampler,
     sum_slopes,
 )
 
@@ -47,6 +48,7 @@ class Problem(NamedTuple):
     status: Any  # int8 [batch], the answer
     steps: Any  # int64 [batch], the answer
     written: Any  # int64 [batch], the answer: how many times were reached
+    signals: Any  # float64 [batch, time, signal], read and written by the sampler
 
 
 class Limits(NamedTuple):
@@ -60,7 +62,8 @@ class Limits(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Addresses of a plain right-hand side (the others are 0) or of a coupled one."""
+    """Addresses of a plain right-hand side (the others are 0) or of a coupled one, and of the
+    sampler (0: none)."""
 
     driver: int
     response: int
@@ -68,6 +71,7 @@ class Parts(NamedTuple):
     driver_states: int
     driver_parameters: int
     response_parameters: int
+    sampler: int = 0
 
 
 class Lanes(NamedTuple):
@@ -200,7 +204,21 @@ def _first_steps(limits, parts, lanes, fresh, trial, moment):  # type: ignore[no
 
 
 @_compiled
-def _refill(problem, lanes, stop, now, fresh):  # type: ignore[no-untyped-def]
+def _sample(problem, parts, lanes, lane, item, point):  # type: ignore[no-untyped-def]
+    call_sampler(
+        parts.sampler,
+        lanes.time[lane],
+        lanes.state,
+        lanes.parameter,
+        problem.signals,
+        item,
+        point,
+        lane,
+    )
+
+
+@_compiled
+def _refill(problem, parts, lanes, stop, now, fresh):  # type: ignore[no-untyped-def]
     """Give idle lanes new items; True when there was one."""
     started = False
     for lane in range(LANES):
@@ -216,6 +234,8 @@ def _refill(problem, lanes, stop, now, fresh):  # type: ignore[no-untyped-def]
                 lanes.parameter[row, lane] = problem.parameters[item, row]
             for row in range(lanes.state.shape[0]):
                 lanes.state[row, lane] = problem.initial[item, row]
+            if parts.sampler != 0:
+                _sample(problem, parts, lanes, lane, item, 0)
             fresh[lane] = True
             started = True
     return started
@@ -233,11 +253,25 @@ def _verdict(bound, after, lane):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def _arrive(problem, parts, lanes, lane, item):  # type: ignore[no-untyped-def]
+    """A lane is at its next time: write its state, then call the sampler; True at the last."""
+    point = problem.written[item]
+    lanes.time[lane] = problem.times[lanes.clock[lane], point]
+    for row in range(lanes.state.shape[0]):
+        problem.states[item, point, row] = lanes.state[row, lane]
+    problem.written[item] = point + 1
+    _sample(problem, parts, lanes, lane, item, point)
+    return point + 1 == problem.times.shape[1]
+
+
+@_compiled
 def _finish(  # type: ignore[no-untyped-def]
-    problem, limits, lanes, after, dense, error, factor, room
+    problem, limits, parts, lanes, after, dense, error, factor, room
 ):
-    """Accept or reject the attempt of every busy lane and choose its next step."""
+    """Accept or reject the attempt of every busy lane and choose its next step; True when the
+    sampler was called."""
     items, steps, state, slope = lanes.item, lanes.step, lanes.state, lanes.slope
+    sampled = False
     for lane in range(LANES):
         item = items[lane]
         if item < 0:
@@ -252,24 +286,27 @@ def _finish(  # type: ignore[no-untyped-def]
             reached = now + (room[lane] if last else step)
             status = _verdict(limits.bound, after, lane)
             if status == OK:
-                _write(
-                    problem.times,
-                    problem.written,
-                    problem.states,
-                    lanes.clock[lane],
-                    item,
-                    lane,
-                    state,
-                    dense,
-                    now,
-                    step,
-                    np.inf if last else reached,
-                )
-                status = OK if last else -1
+                if parts.sampler == 0:
+                    _write(
+                        problem.times,
+                        problem.written,
+                        problem.states,
+                        lanes.clock[lane],
+                        item,
+                        lane,
+                        state,
+                        dense,
+                        now,
+                        step,
+                        np.inf if last else reached,
+                    )
                 lanes.time[lane] = reached
                 for row in range(after.shape[0]):
                     state[row, lane] = after[row, lane]
                     slope[0, row, lane] = slope[STAGES, row, lane]
+                if last and parts.sampler != 0:
+                    last, sampled = _arrive(problem, parts, lanes, lane, item), True
+                status = OK if last else -1
         else:
             known = isfinite(error[lane])
             steps[lane] *= max(_SHRINK, factor[lane]) if known else _SHRINK
@@ -282,13 +319,17 @@ def _finish(  # type: ignore[no-untyped-def]
             problem.status[item] = status
             items[lane] = -1
             steps[lane] = 0.0
+    return sampled
 
 
 @_compiled
-def _clip(times, lanes, room):  # type: ignore[no-untyped-def]
-    """Let no lane step over the end of its times, which is ``room`` away."""
+def _clip(times, written, parts, lanes, room):  # type: ignore[no-untyped-def]
+    """Let no lane step over the end of its times, or its next sample, which is ``room`` away."""
     for lane in range(LANES):
-        room[lane] = times[lanes.clock[lane], times.shape[1] - 1] - lanes.time[lane]
+        point = times.shape[1] - 1
+        if parts.sampler != 0 and lanes.item[lane] >= 0:
+            point = written[lanes.item[lane]]
+        room[lane] = times[lanes.clock[lane], point] - lanes.time[lane]
         lanes.step[lane] = min(lanes.step[lane], room[lane])
 
 
@@ -332,24 +373,25 @@ def advance(problem, limits, parts, lanes, stop, now, rounds):  # type: ignore[n
     fresh = np.zeros(LANES, dtype=np.bool_)
     _stop_late(problem, limits, lanes, now)
     for _ in range(rounds):
-        if _refill(problem, lanes, stop, now, fresh):
+        if _refill(problem, parts, lanes, stop, now, fresh):
             _first_steps(limits, parts, lanes, fresh, trial, moment)
         busy = 0
         for lane in range(LANES):
             busy += items[lane] >= 0
         if busy == 0:
             return 0
-        _clip(problem.times, lanes, room)
+        _clip(problem.times, problem.written, parts, lanes, room)
         _stages(parts, 1, STAGES, time, step, state, parameter, slope, after, moment)
         sum_slopes(ERROR_5, zero, one, slope, fifth)
         sum_slopes(ERROR_3, zero, one, slope, third)
         _errors(limits, state, step, after, fifth, third, error, factor)
-        if _output_due(problem.times, problem.written, lanes, error, room):
+        if parts.sampler == 0 and _output_due(problem.times, problem.written, lanes, error, room):
             _stages(
                 parts, STAGES + 1, SLOPES - 1, time, step, state, parameter, slope, trial, moment
             )
             _interpolant(state, step, slope, after, dense)
             for order in range(4):
                 sum_slopes(DENSE + order, zero, step, slope, dense[3 + order])
-        _finish(problem, limits, lanes, after, dense, error, factor, room)
+        if _finish(problem, limits, parts, lanes, after, dense, error, factor, room):
+            _evaluate(parts, time, state, parameter, slope, 0)
     return busy

@@ -50,6 +50,25 @@ def lanes(time, state, parameter, out, n_states, n_parameters):
         flow(times[lane], states[:, lane], parameters[:, lane], outs[:, lane])
 """
 
+_SAMPLER = """
+import numba
+from numba import carray, cfunc, njit, types
+
+flow = njit(error_model="numpy", forceinline=True)({name})
+_numbers, _size = types.CPointer(types.float64), types.intp
+
+
+@cfunc(
+    types.void(types.float64, _numbers, _numbers, _numbers, _size, _size, _size, _size),
+    cache={cache},
+    error_model="numpy",
+)
+def lanes(time, state, parameter, signal, lane, n_states, n_parameters, n_signals):
+    states = carray(state, (n_states, {lanes}))
+    parameters = carray(parameter, (n_parameters, {lanes}))
+    flow(time, states[:, lane], parameters[:, lane], carray(signal, (n_signals,)))
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Rhs:
@@ -82,6 +101,31 @@ class Rhs:
 
 
 @dataclass(frozen=True, eq=False)
+class Sampler:
+    """A compiled function called at every time asked for; made by :func:`compile_sampler`.
+
+    Attributes
+    ----------
+    name
+        For messages.
+    flow
+        ``flow(t, state, parameters, signal)``: the compiled function of one trajectory.
+    address
+        Where it lies in memory, for one lane of several.
+    function
+        What it was compiled from: addresses are this process's, hence it is pickled by recipe.
+    """
+
+    name: str
+    flow: Callable[..., None]
+    address: int
+    function: Callable[..., None]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile_sampler, (self.function,)
+
+
+@dataclass(frozen=True, eq=False)
 class Coupled:
     """Driver, response and coupling map of :func:`couple`, with the sizes of the first two."""
 
@@ -109,29 +153,64 @@ def compile_rhs(function: Callable[..., None]) -> Rhs:
     ConfigError
         When it is no Python function of four arguments, or does not compile.
     """
-    if not inspect.isfunction(function) or len(inspect.signature(function).parameters) != 4:
-        raise ConfigError(
-            f"{function!r} is no right-hand side",
-            remedy="give a Python function of (t, state, parameters, out)",
-        )
-    return _compiled_function(function)
+    _expect_function(function, "right-hand side", "(t, state, parameters, out)")
+    return _compiled_rhs(function)
 
 
 @lru_cache(maxsize=4096)
-def _compiled_function(function: Callable[..., None]) -> Rhs:
-    file = _importable(function)
-    if file is None:
+def _compiled_rhs(function: Callable[..., None]) -> Rhs:
+    flow, address = _compiled_function(function, _WRAPPER)
+    return Rhs(function.__name__, flow, address, (compile_rhs, (function,)))
+
+
+def compile_sampler(function: Callable[..., None]) -> Sampler:
+    """Compile ``function(t, state, parameters, signal)``, called at every time asked for.
+
+    Parameters
+    ----------
+    function
+        In the language of ``numba.njit``. It may read and change its trajectory's ``state``,
+        ``parameters`` (inputs that hold until the next time, and memory) and ``signal``, the
+        ``float64[signal]`` of this time. Kept on disk like the function of :func:`compile_rhs`.
+
+    Raises
+    ------
+    ConfigError
+        When it is no Python function of four arguments, or does not compile.
+    """
+    _expect_function(function, "sampler", "(t, state, parameters, signal)")
+    return _compiled_sampler(function)
+
+
+@lru_cache(maxsize=256)
+def _compiled_sampler(function: Callable[..., None]) -> Sampler:
+    flow, address = _compiled_function(function, _SAMPLER)
+    return Sampler(function.__name__, flow, address, function)
+
+
+def _expect_function(function: Any, kind: str, arguments: str) -> None:
+    if not inspect.isfunction(function) or len(inspect.signature(function).parameters) != 4:
+        raise ConfigError(
+            f"{function!r} is no {kind}", remedy=f"give a Python function of {arguments}"
+        )
+
+
+def _compiled_function(
+    function: Callable[..., None], wrapper: str
+) -> tuple[Callable[..., None], int]:
+    files = _files(function)
+    if files is None:
         namespace: dict[str, Any] = {"function": function}
-        source = _WRAPPER.format(name="function", cache=False, lanes=LANES)
+        source = wrapper.format(name="function", cache=False, lanes=LANES)
         try:
             exec(source, namespace)
         except numba.core.errors.NumbaError as error:
             raise _not_compiled(function.__name__, error) from error
-        recipe = (compile_rhs, (function,))
-        return Rhs(function.__name__, namespace["flow"], namespace["lanes"].address, recipe)
-    mark = hashlib.sha256(file.read_bytes()).hexdigest()
+        return namespace["flow"], namespace["lanes"].address
+    content = b"".join(file.read_bytes() for file in sorted(files))
+    mark = hashlib.sha256(content).hexdigest()
     head = f"from {function.__module__} import {function.__name__} as function  # {mark}\n"
-    return _compile(function.__name__, head, "function", (compile_rhs, (function,)))
+    return _compile(function.__name__, head, "function", wrapper)
 
 
 @lru_cache(maxsize=4096)
@@ -145,7 +224,8 @@ def compile_source(name: str, source: str) -> Rhs:
     ConfigError
         When it does not compile.
     """
-    return _compile(name, source, "rhs", (compile_source, (name, source)))
+    flow, address = _compile(name, source, "rhs", _WRAPPER)
+    return Rhs(name, flow, address, (compile_source, (name, source)))
 
 
 def couple(
@@ -209,29 +289,36 @@ def _couple(driver: Rhs, response: Rhs, coupling: Rhs, states: int, own: int, ot
     )
 
 
-def _importable(function: Callable[..., None]) -> Path | None:
-    """The file of a function that another module can import by name, else None."""
+def _files(function: Callable[..., None]) -> set[Path] | None:
+    """The files of a function that another module can import by name, and of the compiled
+    functions that it calls; None where there is no such file."""
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
-    found = getattr(module, function.__name__, None) is function
+    found = getattr(module, function.__name__, None)
     spec = getattr(module, "__spec__", None)
-    if not found or spec is None or file is None or function.__module__ == "__main__":
+    if spec is None or file is None or function.__module__ == "__main__":
         return None
-    return Path(file) if Path(file).is_file() else None
+    if getattr(found, "py_func", found) is not function or not Path(file).is_file():
+        return None
+    files = {Path(file)}
+    for name in function.__code__.co_names:
+        called = getattr(function.__globals__.get(name), "py_func", None)
+        files |= (_files(called) or set()) if called else set()
+    return files
 
 
-def _compile(name: str, head: str, function: str, recipe: tuple[Any, Any]) -> Rhs:
-    source = head + _WRAPPER.format(name=function, cache=True, lanes=LANES)
+def _compile(name: str, head: str, function: str, wrapper: str) -> tuple[Callable[..., None], int]:
+    source = head + wrapper.format(name=function, cache=True, lanes=LANES)
     try:
         module = _module(source)
     except numba.core.errors.NumbaError as error:
         raise _not_compiled(name, error) from error
-    return Rhs(name, module.flow, module.lanes.address, recipe)
+    return module.flow, module.lanes.address
 
 
 def _not_compiled(name: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"the right-hand side {name} does not compile: {error}",
+        f"the function {name} does not compile: {error}",
         remedy="write it for numba.njit, with numbers and arrays of float64",
     )
 

@@ -82,6 +82,34 @@ def call_lanes(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def call_sampler(  # type: ignore[no-untyped-def]
+    _typing, address, time, state, parameter, signals, item, point, lane
+):
+    """Call the sampler at ``address`` with one lane's columns and ``signals[item, point]``."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        function_address, time, *arrays, item, point, lane = arguments
+        states, parameters, signals = (
+            context.make_array(kind)(context, builder, array)
+            for kind, array in zip(signature.args[2:5], arrays)
+        )
+        points, width = (builder.extract_value(signals.shape, axis) for axis in (1, 2))
+        row = builder.add(builder.mul(item, points), point)
+        signal = builder.gep(signals.data, [builder.mul(row, width)])
+        pointer = _NUMBER.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [_NUMBER] + [pointer] * 3 + [_INTEGER] * 4)
+        heights = [builder.extract_value(array.shape, 0) for array in (states, parameters)]
+        builder.call(
+            builder.inttoptr(function_address, kind.as_pointer()),
+            [time, states.data, parameters.data, signal, lane, *heights, width],
+        )
+        return context.get_dummy_value()
+
+    arguments = (address, time, state, parameter, signals, item, point, lane)
+    return types.void(*arguments), generate
+
+
+@intrinsic
 def sum_slopes(_typing, which, base, step, slope, out):  # type: ignore[no-untyped-def]
     """``out = base + step * sum(WEIGHTS[which, j] * slope[j])`` for all rows and lanes."""
 
