@@ -30,7 +30,7 @@ class EvaluationConfig:
     windows_per_item: int = 10
     items_per_task: int = 24
     baseline_context: int = 1000
-    baselines: tuple[str, ...] = tuple(BASELINES)
+    baselines: tuple[str, ...] = ("random_walk", "seasonal_naive", "auto_ets", "garch")
     headline_metric: str = "crps"
 
     def __post_init__(self) -> None:

@@ -15,9 +15,17 @@ BASELINES: dict[str, str] = {
     "seasonal_naive": "tsfm.models.statistical:SeasonalNaive",
     "auto_ets": "tsfm.models.statistical:AutoETS",
     "garch": "tsfm.models.garch:Garch",
+    "mean": "tsfm.models.mean:Mean",
+    "parroting": "tsfm.models.parroting:Parroting",
+    "nvar": "tsfm.models.nvar:Nvar",
+    "fracast": "tsfm.models.fracast:Fracast",
 }
 
-MODELS: dict[str, str] = BASELINES | {"moirai": "tsfm.models.moirai:Moirai"}
+MODELS: dict[str, str] = BASELINES | {
+    "moirai": "tsfm.models.moirai:Moirai",
+    "chronos": "tsfm.models.chronos:Chronos",
+    "dlinear": "tsfm.models.dlinear:DLinear",
+}
 
 
 def model_class(name: str) -> type[Forecaster]:

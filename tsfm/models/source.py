@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_RELEASED_KEYS = {
+    "moirai": {"d_model", "patch_sizes", "scaling"},
+    "chronos": {"chronos_config"},
+}
 
 
 def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
@@ -56,7 +60,7 @@ def directory_of(source: str | Path) -> Path:
 
 
 def model_name(directory: Path) -> str:
-    """Which model wrote a directory; released MOIRAI directories say it by their keys."""
+    """Which model wrote a directory; released ones say it by their keys."""
     path = directory / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -69,9 +73,9 @@ def model_name(directory: Path) -> str:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"config.json cannot be read: {error}", where=str(path)) from error
     keys = config if isinstance(config, dict) else {}
-    is_released = {"d_model", "patch_sizes", "scaling"} <= set(keys)
-    name = keys.get("model", "moirai" if is_released else None)
-    if name not in MODELS:
+    released = (model for model, own in _RELEASED_KEYS.items() if own <= set(keys))
+    name = keys.get("model", next(released, None))
+    if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(
             "config.json names no model" + (f" of ours but {name!r}" if name else ""),
             where=str(path),
