@@ -12,13 +12,16 @@ from jaxtyping import Float
 from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.error_growth import ErrorGrowth
-from tsfm.evaluation.plots import FAINT, INK, MODEL, _color, _figure, _legend
+from tsfm.evaluation.plots import FAINT, INK, MODEL, _color, _figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _AHEAD = "#D55E00"
+_TOP = 10.0
+"""Errors beyond ten attractors are all the same."""
+
 _LABELS = {"smape": "sMAPE (0–200)", "mae": "MAE", "rmse": "RMSE"}
 
 
@@ -62,7 +65,7 @@ def phase_portraits(
     with _figure(len(true), columns, title=title, size=(3.6, 3.4)) as (figure, axes):
         for row in range(len(true)):
             curves = [] if past is None else [(past[row], FAINT, 0.8, "past")]
-            curves += [(true[row], INK, 1.4, "true"), (forecast[row], MODEL, 1.8, "forecast")]
+            curves += [(true[row], INK, 1.4, "true"), (forecast[row], MODEL, 1.5, "forecast")]
             drawn = list(axes[row])
             if width == 3:
                 drawn[0].remove()
@@ -77,8 +80,8 @@ def phase_portraits(
                 axis.set(xlabel=names[one], ylabel=names[other])
                 axis.locator_params(nbins=4)
             if rows:
-                drawn[-len(planes)].set_title(rows[row])
-        _legend(figure, drawn[-1])
+                drawn[0].set_title(rows[row])
+        _legend(figure, drawn[-1], columns=4 if columns > 1 else 2)
     return figure
 
 
@@ -129,13 +132,13 @@ def growth_chart(
     """
     if not growths:
         raise ConfigError("no error growth to draw", remedy="give at least one")
-    with _figure(1, 1, title=title, size=(7.0, 4.6)) as (figure, axes):
+    with _figure(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
         axis = axes[0, 0]
         for order, growth in reversed(list(enumerate(growths))):
             _band(axis, growth.times, growth, order, _name(growth))
         first = growths[0]
         slope = first.error[0] * np.exp(first.times - first.times[0])
-        top = 1.6 * max(float(np.nanmax(growth.error)) for growth in growths)
+        top = min(1.6 * max(float(np.nanmax(growth.error)) for growth in growths), _TOP)
         kept = slope <= top
         axis.plot(first.times[kept], slope[kept], "--", color=INK, lw=2, label="exp(λt)")
         if threshold is not None:
@@ -155,12 +158,12 @@ def horizon_chart(
     marks: Sequence[int] = (),
     title: str = "",
 ) -> Figure:
-    """Errors by horizon with their intervals, from :func:`tsfm.evaluation.error_growth.error_by_step`.
+    """Errors by horizon with their intervals.
 
     Parameters
     ----------
     tables
-        One per model, the first drawn in front.
+        From :func:`tsfm.evaluation.error_growth.error_by_step`, one per model, the first in front.
     marks
         Steps to mark on the axis.
 
@@ -172,7 +175,7 @@ def horizon_chart(
     if not tables:
         raise ConfigError("no errors to draw", remedy="give the table of at least one model")
     names = [str(table["model"].iloc[0]) for table in tables]
-    with _figure(1, 1, title=title, size=(7.0, 4.6)) as (figure, axes):
+    with _figure(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
         axis = axes[0, 0]
         for order, table in reversed(list(enumerate(tables))):
             steps = table["step"].to_numpy()
@@ -248,7 +251,7 @@ def _space(axis: Any, curves: list[tuple[np.ndarray, str, float, str]], names: A
     for part in (axis.xaxis, axis.yaxis, axis.zaxis):
         part.pane.set_visible(False)
         part.labelpad = -8
-    axis.set_box_aspect((1, 1, 0.9), zoom=1.05)
+    axis.set_box_aspect((1, 1, 0.9), zoom=0.95)
 
 
 def _band(axis: Axes, x: np.ndarray, table: Any, order: int, label: str) -> None:
@@ -256,6 +259,14 @@ def _band(axis: Axes, x: np.ndarray, table: Any, order: int, label: str) -> None
     color = _color(order)
     axis.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
     axis.plot(x, error, color=color, lw=3.2 if order == 0 else 2.2, label=label)
+
+
+def _legend(figure: Figure, axis: Axes, order: Sequence[str] = (), columns: int = 2) -> None:
+    """Under the axes, in as many rows as long names need."""
+    handles, labels = axis.get_legend_handles_labels()
+    of = dict(zip(labels, handles))
+    shown = [label for label in order or of if label in of]
+    figure.legend([of[label] for label in shown], shown, loc="outside lower center", ncols=columns)
 
 
 def _name(growth: ErrorGrowth) -> str:

@@ -21,6 +21,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from tsfm.data.dynamics.estimator_kernels import log_density
 from tsfm.data.dynamics.estimators import correlation_dimension, largest_lyapunov
 from tsfm.data.panel import Panel
 from tsfm.errors import ConfigError, DataError
@@ -80,7 +81,7 @@ def kl_mixture(
     rng = np.random.default_rng(seed)
     centres = p[rng.integers(len(p), size=samples)]
     drawn = centres + np.sqrt(variance) * rng.standard_normal(centres.shape)
-    return float(np.mean(_log_density(drawn, p, variance) - _log_density(drawn, q, variance)))
+    return float(np.mean(log_density(drawn, p, variance) - log_density(drawn, q, variance)))
 
 
 def kl_histogram(
@@ -278,14 +279,6 @@ def _spectrum(states: np.ndarray, smoothing: float) -> np.ndarray:
     moves = total > 1e-20 * (states**2).sum(axis=0)
     still = (np.arange(len(power)) == 0)[:, None]
     return np.where(moves, power / np.where(moves, total, 1), still)
-
-
-def _log_density(points: np.ndarray, centres: np.ndarray, variance: float) -> np.ndarray:
-    """Log density of the mixture, but for a constant that both mixtures share."""
-    from scipy.special import logsumexp
-
-    square = (points**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * points @ centres.T
-    return np.asarray(logsumexp(-0.5 * square / variance, axis=1) - np.log(len(centres)))
 
 
 def _finite(value: float) -> float:

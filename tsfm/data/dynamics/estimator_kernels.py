@@ -1,4 +1,4 @@
-"""The compiled loops of :mod:`tsfm.data.dynamics.estimators`, one trajectory at a time."""
+"""The compiled loops of the estimators of chaos and of the divergence of invariant measures."""
 
 from __future__ import annotations
 
@@ -180,3 +180,21 @@ def returns(states, tolerance, least, references):  # type: ignore[no-untyped-de
                 seen[lag - 1 : lag + 2] = 1
         shares += seen
     return shares / used
+
+
+@_compiled
+def log_density(points, centres, variance):  # type: ignore[no-untyped-def]
+    """Log density of one Gaussian per centre, but for a constant that all such mixtures share."""
+    out, square = np.empty(points.shape[0]), np.empty(centres.shape[0])
+    columns = np.ascontiguousarray(centres.T)
+    for at in range(points.shape[0]):
+        square[:] = 0.0
+        for k in range(columns.shape[0]):
+            here, column = points[at, k], columns[k]
+            for other in range(len(square)):
+                square[other] += (column[other] - here) ** 2
+        nearest, total = np.min(square), 0.0
+        for other in range(len(square)):
+            total += np.exp(-0.5 * (square[other] - nearest) / variance)
+        out[at] = np.log(total / len(square)) - 0.5 * nearest / variance
+    return out
