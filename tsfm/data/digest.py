@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import xxhash
@@ -36,3 +37,11 @@ class Digest:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+def fingerprint_of(series: Iterable[Series], info: PanelInfo) -> str:
+    """The fingerprint of series that are all at hand."""
+    digest = Digest(info)
+    for one in series:
+        digest.add(one)
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt64
 from tsfm.data import arrow, frequency, gluonts
 from tsfm.data.blocks import BLOCK, hash_blocks
 from tsfm.data.cropping import as_slice, past_of, reach, taken
-from tsfm.data.digest import Digest
+from tsfm.data.digest import fingerprint_of
 from tsfm.data.series import PanelInfo, Series
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
@@ -131,12 +131,7 @@ class Panel:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the content: ids, names, values and dates, whatever the file or its chunks."""
-        if self._known_fingerprint is not None:
-            return self._known_fingerprint
-        digest = Digest(self.info)
-        for series in self:
-            digest.add(series)
-        return digest.hexdigest()
+        return self._known_fingerprint or fingerprint_of(self, self.info)
 
     def verify(self) -> None:
         """Read everything and compare with the fingerprint that was written.
