@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -196,8 +195,14 @@ def build(lake: str, out: str, clean: str) -> None:
         begin, before = time.perf_counter(), time.process_time()
         IterativeFinancialDatasetBuilder(lake, out, config).build()
         wall, cpu = time.perf_counter() - begin, time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"wall": wall, "cpu": cpu, "rss_mb": peak}))
+    print(json.dumps({"wall": wall, "cpu": cpu, "rss_mb": peak_memory()}))
+
+
+def peak_memory() -> float:
+    """Megabytes of this program; ``ru_maxrss`` would count those of whoever started it."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def largest_difference(panel: Path, table: Path) -> tuple[float, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -22,22 +21,25 @@ def context() -> ForkServerContext:
     return made
 
 
-def build(lake: str, out: str, seconds: Any, kill_after: float | None = None) -> None:
-    """Build, and note the seconds it took.
+def build(lake: str, out: str, finished: Any, share: float, delay: float) -> None:
+    """Build, and kill this process on the way.
 
     Parameters
     ----------
-    seconds
-        A shared number.
-    kill_after
-        Kill this process after so many seconds.
+    finished
+        A shared number, set to one at the end.
+    share
+        Of the work, after which ``delay`` seconds more are left.
     """
     from tsfm.data.ohlcv.builder import IterativeFinancialDatasetBuilder
 
-    if kill_after is not None:
-        killer = threading.Timer(kill_after, os.kill, (os.getpid(), signal.SIGKILL))
-        killer.daemon = True
-        killer.start()
-    begun = time.perf_counter()
-    IterativeFinancialDatasetBuilder(lake, out, CONFIG).build()
-    seconds.value = time.perf_counter() - begun
+    killer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+    killer.daemon = True
+
+    def progress(done: int, total: int, symbols: str) -> None:
+        if done >= share * total and not killer.is_alive():
+            killer.start()
+
+    progress(0, 1, "")
+    IterativeFinancialDatasetBuilder(lake, out, CONFIG).build(progress)
+    finished.value = 1
