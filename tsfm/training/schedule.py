@@ -20,14 +20,19 @@ def learning_rate_factor(step: int, config: TrainerConfig) -> float:
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two AdamW groups: decay for weight matrices, none for norms, biases and embeddings."""
+    """Two AdamW groups: decay for weight matrices, none for norms, biases and embeddings.
+
+    A parameter that several modules share is in one group, once: the one of its first module.
+    """
     decayed: list[torch.nn.Parameter] = []
     spared: list[torch.nn.Parameter] = []
+    seen: set[torch.nn.Parameter] = set()
     for module in model.modules():
         exempt = isinstance(module, torch.nn.Embedding) or "Norm" in type(module).__name__
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or parameter in seen:
                 continue
+            seen.add(parameter)
             spare = exempt or "bias" in name or parameter.ndim < 2
             (spared if spare else decayed).append(parameter)
     groups = [
