@@ -21,7 +21,11 @@ from tsfm.tracking.registry import check_name
 from tsfm.training.config import TrainerConfig
 from tsfm.training.tensorboard import expect_tensorboard
 
-MODEL_CONFIGS: dict[str, str] = {"moirai": "tsfm.models.moirai_config:MoiraiConfig"}
+MODEL_CONFIGS: dict[str, str] = {
+    "moirai": "tsfm.models.moirai_config:MoiraiConfig",
+    "patchtst": "tsfm.models.patchtst_config:PatchTSTConfig",
+    "patchtst_hf": "tsfm.models.patchtst_hf_config:HfPatchTSTConfig",
+}
 
 
 def writable(schema: type) -> Any:

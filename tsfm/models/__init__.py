@@ -25,6 +25,8 @@ MODELS: dict[str, str] = BASELINES | {
     "moirai": "tsfm.models.moirai:Moirai",
     "chronos": "tsfm.models.chronos:Chronos",
     "dlinear": "tsfm.models.dlinear:DLinear",
+    "patchtst": "tsfm.models.patchtst:PatchTST",
+    "patchtst_hf": "tsfm.models.patchtst_hf:HfPatchTST",
 }
 
 

@@ -17,6 +17,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _RELEASED_KEYS = {
     "moirai": {"d_model", "patch_sizes", "scaling"},
     "chronos": {"chronos_config"},
+    "patchtst": {"patch_length", "rope_percent"},
 }
 
 
