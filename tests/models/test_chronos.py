@@ -235,9 +235,8 @@ def test_limits_are_told(load):
 def test_context_is_cut_to_what_the_configuration_says(load):
     past = _past(time=CONTEXT)
     short = load("bolt", context=24).predict(past=past, horizon=4).quantiles
-    np.testing.assert_array_equal(
-        short, load("bolt").predict(past=past[:, -24:], horizon=4).quantiles
-    )
+    cut = load("bolt").predict(past=past[:, -24:], horizon=4).quantiles
+    np.testing.assert_allclose(short, cut, rtol=1e-4, atol=1e-4)
 
 
 def test_chronos2_forecasts_at_once_what_it_is_trained_on(load, tmp_path):
