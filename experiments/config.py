@@ -23,6 +23,7 @@ from tsfm.training.tensorboard import expect_tensorboard
 
 MODEL_CONFIGS: dict[str, str] = {
     "moirai": "tsfm.models.moirai_config:MoiraiConfig",
+    "ttm": "tsfm.models.ttm_config:TinyTimeMixerConfig",
     "patchtst": "tsfm.models.patchtst_config:PatchTSTConfig",
     "patchtst_hf": "tsfm.models.patchtst_hf_config:HfPatchTSTConfig",
 }

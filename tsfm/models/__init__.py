@@ -23,6 +23,7 @@ BASELINES: dict[str, str] = {
 
 MODELS: dict[str, str] = BASELINES | {
     "moirai": "tsfm.models.moirai:Moirai",
+    "ttm": "tsfm.models.ttm:TinyTimeMixer",
     "chronos": "tsfm.models.chronos:Chronos",
     "dlinear": "tsfm.models.dlinear:DLinear",
     "patchtst": "tsfm.models.patchtst:PatchTST",
