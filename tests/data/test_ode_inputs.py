@@ -1,6 +1,8 @@
 """Inputs that change at given times, against exact solutions."""
 
+import importlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -100,3 +102,36 @@ def test_samplers_and_signals_that_do_not_fit_are_refused():
         integrate(*arguments, sampler=compile_sampler(hold), signals=np.zeros((1, 3, 1)))
     with pytest.raises(ConfigError, match="is no sampler"):
         compile_sampler(lambda t, state: None)
+
+
+MODULE = """
+from numba import njit
+
+from sampled_constants import FACTOR
+
+
+@njit
+def scaled(value):
+    return FACTOR * value
+
+
+def sample(t, state, parameters, signal):
+    signal[0] = scaled(1.0)
+"""
+
+
+def test_a_constant_of_another_module_that_changes_is_compiled_anew(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "sampled_module.py").write_text(MODULE)
+    found = []
+    for factor in (2.0, 3.0):
+        (tmp_path / "sampled_constants.py").write_text(f"FACTOR = {factor}\n")
+        for name in ("sampled_constants", "sampled_module"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        sampler = compile_sampler(importlib.import_module("sampled_module").sample)
+        arguments = (compile_rhs(infusion), [[1.0]], [1.0, 0.0, 0.0], [0.0, 1.0])
+        solution = integrate(*arguments, sampler=sampler, signals=np.zeros((1, 2, 1)))
+        found.append(solution.signals[0, :, 0].tolist())
+    assert found == [[2.0, 2.0], [3.0, 3.0]]

@@ -198,8 +198,8 @@ def _expect_function(function: Any, kind: str, arguments: str) -> None:
 def _compiled_function(
     function: Callable[..., None], wrapper: str
 ) -> tuple[Callable[..., None], int]:
-    files = _files(function)
-    if files is None:
+    ingredients = _ingredients(function)
+    if ingredients is None:
         namespace: dict[str, Any] = {"function": function}
         source = wrapper.format(name="function", cache=False, lanes=LANES)
         try:
@@ -207,8 +207,7 @@ def _compiled_function(
         except numba.core.errors.NumbaError as error:
             raise _not_compiled(function.__name__, error) from error
         return namespace["flow"], namespace["lanes"].address
-    content = b"".join(file.read_bytes() for file in sorted(files))
-    mark = hashlib.sha256(content).hexdigest()
+    mark = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()
     head = f"from {function.__module__} import {function.__name__} as function  # {mark}\n"
     return _compile(function.__name__, head, "function", wrapper)
 
@@ -289,9 +288,9 @@ def _couple(driver: Rhs, response: Rhs, coupling: Rhs, states: int, own: int, ot
     )
 
 
-def _files(function: Callable[..., None]) -> set[Path] | None:
-    """The files of a function that another module can import by name, and of the compiled
-    functions that it calls; None where there is no such file."""
+def _ingredients(function: Callable[..., None]) -> list[str] | None:
+    """What the compiled code depends on: the text of the function's file, the constants it names,
+    and the same of the compiled functions that it calls. None when no module can import it."""
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     found = getattr(module, function.__name__, None)
@@ -300,11 +299,14 @@ def _files(function: Callable[..., None]) -> set[Path] | None:
         return None
     if getattr(found, "py_func", found) is not function or not Path(file).is_file():
         return None
-    files = {Path(file)}
+    ingredients = [Path(file).read_text(encoding="utf-8")]
     for name in function.__code__.co_names:
-        called = getattr(function.__globals__.get(name), "py_func", None)
-        files |= (_files(called) or set()) if called else set()
-    return files
+        value = function.__globals__.get(name)
+        if isinstance(value, int | float | tuple):
+            ingredients.append(f"{name} = {value!r}")
+        called = getattr(value, "py_func", None)
+        ingredients += (_ingredients(called) or []) if called else []
+    return ingredients
 
 
 def _compile(name: str, head: str, function: str, wrapper: str) -> tuple[Callable[..., None], int]:
