@@ -9,12 +9,12 @@ joined by cubic splines over 150 minutes each. Its numbers are those of simgluco
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.interpolate import CubicSpline
-from scipy.signal import lfilter
 
 from tsfm.data.glucose.cohort_config import SENSORS
 from tsfm.data.glucose.uva_padova import table
@@ -24,8 +24,6 @@ SAMPLE_MINUTES, ERROR_MINUTES = 5, 15
 STEPS = ERROR_MINUTES // SAMPLE_MINUTES
 
 _KNOTS = 10
-_SPLINE = CubicSpline(np.arange(_KNOTS + 1) * STEPS, np.eye(_KNOTS + 1))(np.arange(_KNOTS * STEPS))
-"""Of eleven errors, the thirty samples from the first to before the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +50,22 @@ class Sensor:
 
     def error(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, " sample"]:
         """``count`` errors, five minutes apart."""
-        blocks = -(-count // (_KNOTS * STEPS))
+        keep, blocks = self.persistence, -(-count // (_KNOTS * STEPS))
         kicks = rng.standard_normal(blocks * _KNOTS + 1)
-        kicks[1:] *= self.persistence
-        process = lfilter([1.0], [1.0, -self.persistence], kicks)
+        kicks[1:] *= keep
+        process = np.array(list(accumulate(kicks, lambda error, kick: keep * error + kick)))
         coarse = self.xi + self.lambda_ * np.sinh((process - self.gamma) / self.delta)
         knots = sliding_window_view(coarse, _KNOTS + 1)[::_KNOTS]
-        return (knots @ _SPLINE.T).reshape(-1)[:count]
+        return np.einsum("bk,sk->bs", knots, _spline()).reshape(-1)[:count]
+
+
+@lru_cache(maxsize=1)
+def _spline() -> Float[np.ndarray, "sample knot"]:
+    """From eleven errors to the thirty samples from the first to before the last."""
+    from scipy.interpolate import CubicSpline
+
+    spline = CubicSpline(np.arange(_KNOTS + 1) * STEPS, np.eye(_KNOTS + 1))
+    return spline(np.arange(_KNOTS * STEPS))
 
 
 def load_sensor(name: str) -> Sensor:
@@ -72,7 +79,7 @@ def load_sensor(name: str) -> Sensor:
     one_of("sensor", name, SENSORS)
     if name == "exact":
         return Sensor(
-            persistence=0.0, gamma=0.0, lambda_=0.0, delta=1.0, xi=0.0, lowest=0.0, highest=np.inf
+            persistence=0.0, gamma=0.0, lambda_=0.0, delta=1.0, xi=0.0, lowest=0.0, highest=1e9
         )
     row = {
         key: float(value) for key, value in table("sensor_params")[name].items() if key != "Name"
