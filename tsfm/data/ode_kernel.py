@@ -326,10 +326,13 @@ def _finish(  # type: ignore[no-untyped-def]
 def _clip(times, written, parts, lanes, room):  # type: ignore[no-untyped-def]
     """Let no lane step over the end of its times, or its next sample, which is ``room`` away."""
     for lane in range(LANES):
-        point = times.shape[1] - 1
-        if parts.sampler != 0 and lanes.item[lane] >= 0:
-            point = written[lanes.item[lane]]
-        room[lane] = times[lanes.clock[lane], point] - lanes.time[lane]
+        room[lane] = times[lanes.clock[lane], times.shape[1] - 1] - lanes.time[lane]
+    if parts.sampler != 0:
+        for lane in range(LANES):
+            if lanes.item[lane] >= 0:
+                point = written[lanes.item[lane]]
+                room[lane] = times[lanes.clock[lane], point] - lanes.time[lane]
+    for lane in range(LANES):
         lanes.step[lane] = min(lanes.step[lane], room[lane])
 
 
