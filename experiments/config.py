@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tsfm.data.dynamics.ensemble_config import EnsembleConfig
 from tsfm.data.ohlcv.builder_config import BuilderConfig
 from tsfm.data.ohlcv.cleaning_config import CleaningConfig
 from tsfm.data.ohlcv.ingest_config import IngestConfig
@@ -206,6 +207,7 @@ ACTIONS = {
     "sample": ("build", "check"),
     "simulated": ("build", "check"),
     "ohlcv": ("ingest", "check", "build"),
+    "dynamics": ("build", "check"),
 }
 
 
@@ -217,7 +219,8 @@ class DataConfig:
     ----------
     dataset
         ``table``: the CSV or Parquet file ``source``; ``sample`` and ``simulated``: bars;
-        ``ohlcv``: a lake of bars.
+        ``ohlcv``: a lake of bars; ``dynamics``: an ensemble of dynamical systems, simulated, or
+        read from the folders of Arrow files in ``source``.
     lake
         Directory of a lake.
     asset_class, freq
@@ -230,6 +233,8 @@ class DataConfig:
         A lake's table of splits.
     strict
         Refuse what would be skipped or repaired.
+    arrow_files
+        Write an ensemble as folders of Arrow files, too.
     """
 
     dataset: str = "table"
@@ -249,6 +254,8 @@ class DataConfig:
     ingest: IngestOptions = field(default_factory=IngestOptions)
     build: BuildOptions = field(default_factory=BuildOptions)
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
+    dynamics: EnsembleConfig = field(default_factory=EnsembleConfig)
+    arrow_files: bool = True
 
     def __post_init__(self) -> None:
         one_of("dataset", self.dataset, ACTIONS)
@@ -287,6 +294,10 @@ class DataConfig:
     def cleaning_config(self) -> CleaningConfig:
         """How the lake's bars are repaired."""
         return replace(self.cleaning, strict=self.strict or self.cleaning.strict)
+
+    def ensemble_config(self) -> EnsembleConfig:
+        """What an ensemble is made of."""
+        return replace(self.dynamics, seed=self.dynamics.seed or self.seed)
 
     def builder_config(self) -> BuilderConfig:
         """How the lake becomes a panel.

@@ -1,4 +1,4 @@
-"""Panels from tables and lakes, lakes from files, and the panels that come with the project.
+"""Panels from tables, lakes and equations, lakes from files, panels that come with the project.
 
 mlflow run . -e data -P source=sales.csv -P layout=wide -P out=panels
 mlflow run . -e data -P source=bars.parquet -P layout=long -P date_offset=2020-12-31 -P out=panels
@@ -9,6 +9,8 @@ mlflow run . -e data -P dataset=ohlcv -P action=ingest -P source=files -P lake=l
     -P asset_class=equity -P freq=1h -P timezone=America/New_York
 mlflow run . -e data -P dataset=ohlcv -P action=check -P lake=lake
 mlflow run . -e data -P dataset=ohlcv -P action=build -P lake=lake -P out=panel
+
+mlflow run . -e data -P dataset=dynamics -P n_systems=100 -P n_trajectories=16 -P out=panels
 
 Exits with 4 when some files, rows or assets were bad and the rest was processed.
 """
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parameter, run
 from experiments.config import DataConfig
+from tsfm.data.panel_state import STATE_FILE
 from tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ DONE_WITH_PROBLEMS = 4
 PROBLEMS_SHOWN = 20
 
 PARAMETERS = {
-    "dataset": Parameter("dataset", "table, the bars called sample or simulated, or ohlcv: a lake"),
+    "dataset": Parameter(
+        "dataset", "table, the bars called sample or simulated, ohlcv: a lake, or dynamics"
+    ),
     "action": Parameter("action", "build a panel, check a panel or lake, or ingest into a lake"),
     "source": Parameter("source", "file(s) to read, or panel to check"),
     "lake": Parameter("lake", "directory of the lake; ingest makes it"),
@@ -52,6 +57,8 @@ PARAMETERS = {
     "layout": Parameter("table.layout", "of the table: wide, wide_multivariate or long"),
     "date_offset": Parameter("table.date_offset", "last date of the training part; empty: all"),
     "normalize": Parameter("table.normalize", "standardise by the training part: true or false"),
+    "n_systems": Parameter("dynamics.n_systems", "of dynamics: systems drawn from the catalogue"),
+    "n_trajectories": Parameter("dynamics.n_trajectories", "of dynamics: of each system"),
 }
 
 
@@ -62,6 +69,9 @@ def main(config: DataConfig) -> None:
         if problems:
             tell_problems(problems)
             sys.exit(DONE_WITH_PROBLEMS)
+        return
+    if config.dataset == "dynamics" and config.action == "build" and not config.source:
+        simulate(config)
         return
     for panel in check(config) if config.action == "check" else build(config):
         describe(panel)
@@ -183,13 +193,61 @@ def build_bars(config: DataConfig) -> list[str]:
     return list(report.problems)
 
 
+# --- dynamical systems ----------------------------------------------------------------------------
+
+
+def simulate(config: DataConfig) -> None:
+    """An ensemble as a panel, beside it a report and its trajectories as folders of files."""
+    from tsfm.data.dynamics.ensembles import NAME, simulate_ensemble
+    from tsfm.data.dynamics.layout import expect_free, write_layout
+    from tsfm.data.ohlcv.progress_bar import progress_bar
+    from tsfm.tracking.runs import MlflowRun
+
+    ensemble, out, overwrite = config.ensemble_config(), parent(config), config.build.overwrite
+    if config.arrow_files:
+        expect_free(out, overwrite=overwrite)
+    with MlflowRun.start("data", entry_point="data") as record:
+        record.log_config(asdict(config))
+        record.log_environment(seed=ensemble.seed)
+        with progress_bar("simulating", "systems") as show:
+            panel, report = simulate_ensemble(
+                ensemble, out=out / NAME, overwrite=overwrite, progress=show
+            )
+        if config.arrow_files:
+            write_layout(panel, out, overwrite=overwrite)
+        record.log_panel(panel, "train")
+        path = report.save(out / f"{NAME}.json")
+        record.log_file(path)
+        figures = {"trajectories": report.trajectories, "seconds": report.seconds}
+        record.log_metrics({**figures, **report.failed_tests}, step=0)
+    describe(panel)
+    systems = sum("->" not in name for name in report.kept)
+    tell(
+        f"simulated into {out}",
+        {
+            "trajectories": f"{report.trajectories:,} in {report.seconds:.1f} s",
+            "of": f"{systems} systems, {len(report.kept) - systems} skew products",
+            "draws left out": in_words(report.dropped_draws),
+            "left out": in_words(report.dropped_trajectories),
+            "without any": ", ".join(report.missing),
+            "report": path,
+            "run": f"{record.name}  {record.run_id}",
+            "see it": record.url(),
+        },
+    )
+
+
 # --- panels ---------------------------------------------------------------------------------------
 
 
 def check(config: DataConfig) -> list[Panel]:
-    """Open a panel; a damaged one is refused."""
+    """Open a panel, or folders of trajectories; damaged ones are refused."""
     from tsfm.data.panel import Panel
 
+    if config.dataset == "dynamics" and not (Path(config.source) / STATE_FILE).exists():
+        from tsfm.data.dynamics.layout import read_layout
+
+        return [read_layout(config.source)]
     return [Panel.open(config.source)]
 
 
@@ -205,11 +263,26 @@ def build(config: DataConfig) -> list[Panel]:
             options["freq"] = config.freq
         built = build_panel(config.source, config.out or None, **options)
         return [built.train] + ([built.evaluation] if built.evaluation is not None else [])
+    directory = parent(config)
+    if config.dataset == "dynamics":
+        (panel,) = check(config)
+    else:
+        (panel,) = load_source(SourceConfig(name=config.dataset, seed=config.seed)).panels
+    return [Panel.write(directory / panel.info.name, panel, panel.info)]
+
+
+def parent(config: DataConfig) -> Path:
+    """The directory that panels are written into.
+
+    Raises
+    ------
+    ConfigError
+        When none is given.
+    """
     directory = config.out or os.environ.get("CUSTOM_DATA_PATH")
     if not directory:
         raise ConfigError("out is empty", remedy="give out=DIRECTORY, or set CUSTOM_DATA_PATH")
-    (panel,) = load_source(SourceConfig(name=config.dataset, seed=config.seed)).panels
-    return [Panel.write(Path(directory) / panel.info.name, panel, panel.info)]
+    return Path(directory)
 
 
 # --- what is printed ------------------------------------------------------------------------------
@@ -220,7 +293,8 @@ def describe(panel: Panel) -> None:
     info, bars = panel.info, panel.lengths
     print(f"{info.name}: {len(panel)} items of {bars.min()} to {bars.max()} bars")
     print(f"  variates     {', '.join(info.variates)}")
-    print(f"  frequency    {info.freq or 'explicit timestamps'}, season {info.seasonality} bars")
+    dates = info.freq or ("none" if panel.timestamps(0) is None else "explicit timestamps")
+    print(f"  frequency    {dates}, season {info.seasonality} bars")
     print(f"  fingerprint  {panel.fingerprint}")
     print(f"  path         {panel.path}")
 

@@ -48,6 +48,13 @@ class EnsembleReport:
         return sum(self.kept.values())
 
     @property
+    def perturbs(self) -> bool:
+        """Whether a perturbed parameter draw was kept, or none was asked for."""
+        perturbed = [trial for trial in self.trials if trial.draw and trial.start is None]
+        wanted = self.config.parameter_scale > 0 and bool(perturbed)
+        return not wanted or any(not trial.reason for trial in perturbed)
+
+    @property
     def dropped_draws(self) -> Mapping[str, int]:
         """Parameter draws that were dropped, by reason; none of their trajectories was made."""
         return self._dropped(lambda trial: trial.start is None)

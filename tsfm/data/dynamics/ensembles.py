@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -74,10 +74,15 @@ def simulate_ensemble(
     ConfigError
         When no pair of systems can be coupled but skew products are asked for.
     DataError
-        When not one trajectory was kept, or the panel cannot be written.
+        When not one trajectory was kept, or none of perturbed parameters; when the panel cannot be
+        written.
     """
     config = config or EnsembleConfig()
     began = time.perf_counter()
+    if out is not None and Path(out).exists() and not overwrite:
+        raise DataError(
+            "the path exists already", where=str(out), remedy="choose another or overwrite"
+        )
     report = EnsembleReport(config)
     subjects = make_subjects(config)
     info = panel_info(config, max(subject.dimension for subject in subjects))
@@ -183,14 +188,13 @@ def as_series(subject: Subject, instance: Instance, config: EnsembleConfig, widt
     )
 
 
-def nothing_kept(report: EnsembleReport) -> DataError:
-    """The error for an ensemble of which nothing is left."""
-    reasons = {**report.dropped_draws}
-    for reason, count in report.dropped_trajectories.items():
-        reasons[reason] = reasons.get(reason, 0) + count
-    told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+def nothing_kept(report: EnsembleReport, what: str = "") -> DataError:
+    """The error for an ensemble of which nothing is left, or nothing of some kind."""
+    reasons = Counter(report.dropped_draws) + Counter(report.dropped_trajectories)
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
     return DataError(
-        f"not one of {len(report.trials)} parameter draws and trajectories was kept: {told}",
+        f"not one {what}trajectory is left of {len(report.trials)} tried parameter draws and"
+        f" trajectories: {told}",
         where=f"ensemble with parameter_scale={report.config.parameter_scale:g}",
         remedy="lower parameter_scale or coupling_strength, raise attempts, or name other systems",
     )
@@ -214,6 +218,8 @@ def _series(
             yield as_series(subject, instance, config, len(info.variates))
         if progress is not None:
             progress(done, len(subjects), subject.name)
+    if report.trajectories and not report.perturbs:
+        raise nothing_kept(report, "perturbed ")
 
 
 def in_order(make: Callable[[Given], Done], given: Iterable[Given], threads: int) -> Iterator[Done]:

@@ -136,7 +136,7 @@ def make_draws(
         np.repeat(subject.initial[None], len(numbers), axis=0),
         parameters,
         times * subject.period,
-        tolerance=_tolerance(config),
+        tolerance=tolerance(config),
         bound=subject.bounds,
         workers=1,
     )
@@ -170,7 +170,7 @@ def make_trajectories(
         initial,
         parameters,
         times,
-        tolerance=_tolerance(config),
+        tolerance=tolerance(config),
         bound=subject.bounds,
         workers=1,
     )
@@ -250,7 +250,7 @@ def _again(
         initial,
         parameters,
         times[:count],
-        tolerance=_tolerance(config, tighter=100.0),
+        tolerance=tolerance(config, tighter=100.0),
         bound=subject.bounds,
         workers=1,
     )
@@ -278,7 +278,8 @@ def _slot(config: EnsembleConfig) -> float:
     return config.points / config.points_per_period + 1
 
 
-def _tolerance(config: EnsembleConfig, tighter: float = 1.0) -> Tolerance:
+def tolerance(config: EnsembleConfig, tighter: float = 1.0) -> Tolerance:
+    """How exactly the config says to integrate, or how much more exactly than that."""
     return Tolerance(
         rtol=max(config.rtol / tighter, 1e-13),
         atol=config.atol / tighter,
