@@ -52,3 +52,9 @@ def series(n_series, n_variates, length, seed=0):
     """Random walks, ``[series, time, variate]``."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n_series, length, n_variates, generator=generator).cumsum(1) * 0.1 + 10
+
+
+def univariate(batch=64, context=512, horizon=96, seed=0):
+    """Random walks' contexts and horizons, ``[batch, context]`` and ``[batch, horizon]``."""
+    walks = series(batch, 1, context + horizon, seed)[..., 0]
+    return walks[:, :context].contiguous(), walks[:, context:].contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,16 +11,21 @@ import torch
 from tsfm.errors import ConfigError
 from tsfm.models.base import Forecaster, Trainable
 
+_logger = logging.getLogger(__name__)
+
 
 def enable_lora(
     model: Forecaster, *, rank: int = 8, alpha: float = 16.0, targets: Sequence[str] | None = None
 ) -> Forecaster:
     """Freeze ``model`` and add trainable adapters of rank ``rank`` to its target layers, in place.
 
+    Each adapted layer computes with ``W + s·B·A``
+    (:class:`tsfm.models.lora_linear.MergedLinear`).
+
     Parameters
     ----------
     rank
-        Capped per layer below its full rank.
+        Capped per layer below its full rank; :func:`adapter_ranks` tells what came of it.
     alpha
         The adapters' output is scaled by ``alpha / rank``.
     targets
@@ -31,6 +37,8 @@ def enable_lora(
         When the model has no weights, or adapters already, or no linear layer matches.
     """
     from peft import LoraConfig, inject_adapter_in_model
+
+    from tsfm.models.lora_linear import MergedLinear
 
     if not isinstance(model, Trainable) or not isinstance(model, torch.nn.Module):
         raise ConfigError(f"model {model.name!r} has no weights to adapt")
@@ -54,17 +62,30 @@ def enable_lora(
         )
     full_rank = {n: min(layer.in_features, layer.out_features) for n, layer in linear.items()}
     capped = {name: full - 1 for name, full in full_rank.items() if rank >= full > 1}
-    inject_adapter_in_model(
-        LoraConfig(
-            r=rank,
-            lora_alpha=cast(int, alpha),
-            target_modules=list(linear),
-            rank_pattern=capped,
-            alpha_pattern={name: alpha * low / rank for name, low in capped.items()},
-        ),
-        model,
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=cast(int, alpha),
+        target_modules=list(linear),
+        rank_pattern=capped,
+        alpha_pattern={name: alpha * low / rank for name, low in capped.items()},
     )
+    config._register_custom_module({torch.nn.Linear: MergedLinear})
+    inject_adapter_in_model(config, model)
+    if capped:
+        _logger.info(
+            "rank %d is capped in %d of %d layers, to %d at the least",
+            rank, len(capped), len(linear), min(capped.values()),
+        )  # fmt: skip
     return model
+
+
+def adapter_ranks(model: torch.nn.Module) -> dict[str, int]:
+    """The effective rank of each adapted layer; empty without adapters."""
+    return {
+        name: int(layer.r["default"])
+        for name, layer in model.named_modules()
+        if hasattr(layer, "lora_A") and hasattr(layer, "r")
+    }
 
 
 def enable_linear_probe(model: Forecaster) -> Forecaster:
