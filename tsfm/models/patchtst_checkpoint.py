@@ -74,9 +74,10 @@ def load(kind: type[M], directory: Path, new_head: bool, overrides: Mapping[str,
         weights = read_weights(directory)
         trained = _trusted(_from_panda(content, weights, directory), directory)
         weights = _renamed(weights, trained)
-        _add_monomials(weights, trained, directory)
     config = PatchTSTConfig.from_dict({**trained.to_dict(), **overrides})
     _expect_same(trained, config, new_head, directory)
+    if "model" not in content:
+        _add_monomials(weights, config, directory)
     model = kind(config)
     if new_head or trained.mode != config.mode:
         weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
@@ -224,7 +225,7 @@ def _add_monomials(weights: dict[str, Tensor], config: PatchTSTConfig, directory
             f"{directory} does not say which monomials its embedding was trained with "
             f"({MONOMIALS_FILE}); they are drawn anew (feature_seed), as the reference does, so "
             "that forecasts differ from those of the training",
-            stacklevel=5,
+            stacklevel=4,
         )
         generator = torch.Generator().manual_seed(config.feature_seed)
         drawn = {
