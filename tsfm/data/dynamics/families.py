@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PROVENANCE = "held_out_families"
 """Where a panel's provenance names the families that its making left for tests."""
 
+_DRAW = 10
+"""Chosen so that the textbook systems of Lorenz and Rössler are trained on at seed 0."""
+
 
 class FamilySplit(NamedTuple):
     """Views of one panel; None where no item belongs there.
@@ -85,7 +88,7 @@ def held_out_families(share: float = 0.3, seed: int = 0) -> frozenset[str]:
     largest = room / 2
     names = list(table)
     chosen = set()
-    for place in np.random.default_rng([seed, len("families")]).permutation(len(names)):
+    for place in np.random.default_rng([seed, _DRAW]).permutation(len(names)):
         size = len(table[names[place]])
         if size <= min(room, largest):
             chosen.add(names[place])

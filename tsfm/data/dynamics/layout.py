@@ -107,9 +107,7 @@ def read_layout(directory: str | Path, split: str | None = None, *, name: str = 
     """
     directory = Path(directory)
     files = {
-        place: _files(place)
-        for chosen in _splits(directory, split)
-        for place in sorted(folder for folder in chosen.iterdir() if folder.is_dir())
+        place: _files(place) for chosen in _splits(directory, split) for place in _systems(chosen)
     }
     series = [one for place, paths in files.items() for one in _read_system(place, paths)]
     if not series:
@@ -154,6 +152,13 @@ def _splits(directory: Path, split: str | None) -> list[Path]:
     if not found:
         raise _otherwise(directory, f"none of the folders {', '.join(SPLITS)} is there")
     return found
+
+
+def _systems(split: Path) -> list[Path]:
+    """Folders of a split, one for each system."""
+    for path in sorted(split.glob("*.arrow")):
+        raise _otherwise(path, "the file lies beside the folders of systems")
+    return sorted(path for path in split.iterdir() if path.is_dir())
 
 
 def _files(place: Path) -> list[tuple[int, Path]]:
