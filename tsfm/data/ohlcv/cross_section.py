@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
-from tsfm.data.ohlcv.features import rank_inputs
+from tsfm.data.ohlcv.bar_columns import BarColumns
 from tsfm.data.ohlcv.features_config import FeatureConfig, MarketConfig
-from tsfm.data.ohlcv.observed import bounds
+from tsfm.data.ohlcv.observed import Observed, finished
 from tsfm.data.ohlcv.ranks import RankTable, among, union
+from tsfm.data.ohlcv.transforms import transform, transform_warm_up
 
 if TYPE_CHECKING:
     from tsfm.data.ohlcv.lake import Instrument, Lake
@@ -34,32 +36,34 @@ class Market:
     basket: pl.DataFrame
     ranks: RankTable | None
 
-    def join(self, core: pl.DataFrame) -> pl.DataFrame:
-        """Observed bars with what their market features are made of.
+    def pair(
+        self, bars: Observed, returns: Float[np.ndarray, " bar"]
+    ) -> tuple[Float[np.ndarray, " bar"], Float[np.ndarray, " bar"]]:
+        """One-bar returns of the symbol itself and of the basket, NaN unless both are known.
 
-        ``_basket``: the mean return of the others that have one (a symbol's own is left out, else
-        small markets would correlate with themselves); ``_own``: the symbol's, where the basket
-        has one; and the ranks.
+        The basket's is the mean of the others that have one: a symbol's own is left out, else
+        small markets would correlate with themselves.
         """
-        stamps = core["ts"].dt.epoch("us").to_numpy()
         times = self.basket["ts"].dt.epoch("us").to_numpy()
-        own = core["_return"].fill_null(np.nan).to_numpy()
         sums = self.basket["total"].to_numpy(), self.basket["members"].to_numpy()
-        total, members = np.full(len(own), np.nan), np.zeros(len(own))
-        symbols = bounds(core)
-        for first, stop in symbols:
-            place, found = among(times, stamps[first:stop])
+        total, members = np.full(len(bars), np.nan), np.zeros(len(bars))
+        for first, stop in bars.spans:
+            place, found = among(times, bars.stamps[first:stop])
             total[first:stop][found], members[first:stop][found] = (v[place] for v in sums)
         others = members - 1
-        paired = np.isfinite(own) & (others > 0)
-        basket = np.divide(total - own, others, out=np.full(len(own), np.nan), where=paired)
-        made = {"_basket": basket, "_own": np.where(paired, own, np.nan)}
-        if self.ranks is not None:
-            ranks = np.empty((len(stamps), len(self.ranks.columns)), np.float32)
-            for first, stop in symbols:
-                ranks[first:stop] = self.ranks.read(core["symbol"][first], stamps[first:stop])
-            made |= {f"rank_{name}": ranks[:, k] for k, name in enumerate(self.ranks.columns)}
-        return core.hstack(pl.DataFrame(made).fill_nan(None))
+        paired = np.isfinite(returns) & (others > 0)
+        basket = np.full(len(bars), np.nan)
+        np.divide(total - returns, others, out=basket, where=paired)
+        return np.where(paired, returns, np.nan), basket
+
+    def ranked(self, bars: Observed) -> dict[str, Float[np.ndarray, " bar"]]:
+        """The ranks by the names of their features."""
+        if self.ranks is None:
+            return {}
+        made = np.empty((len(self.ranks.columns), len(bars)), np.float32)
+        for symbol, (first, stop) in zip(bars.symbols, bars.spans):
+            made[:, first:stop] = self.ranks.read(symbol, bars.stamps[first:stop]).T
+        return {f"rank_{name}": row for name, row in zip(self.ranks.columns, made)}
 
 
 class MarketBuilder:
@@ -89,18 +93,21 @@ class MarketBuilder:
         DataError
             When rows are not sorted or a symbol was added before.
         """
-        values = rank_inputs(bars, self.config.ranks)
-        stamps = values["ts"].dt.epoch("us").to_numpy()
-        returns = values["_return"].fill_null(np.nan).to_numpy()
-        symbols = bounds(values)
-        self._widen(union([self._times, *(stamps[first:stop] for first, stop in symbols)]))
-        for first, stop in symbols:
-            place = np.searchsorted(self._times, stamps[first:stop])
+        seen = Observed.of(bars)
+        columns = BarColumns(seen)
+        returns = columns["return"]
+        self._widen(union([self._times, *(seen.stamps[slice(*span)] for span in seen.spans)]))
+        for first, stop in seen.spans:
+            place, _ = among(self._times, seen.stamps[first:stop])
             known = np.isfinite(returns[first:stop])
-            self._total[place[known]] += returns[first:stop][known]
-            self._members[place[known]] += 1
+            self._total[place] += np.where(known, returns[first:stop], 0)
+            self._members[place] += known
         if self._table is not None:
-            self._table.add(values.drop("_return"))
+            ranked = [
+                finished(transform(rank, columns), seen, transform_warm_up(rank))
+                for rank in self.config.ranks
+            ]
+            self._table.add(seen, np.array(ranked))
 
     def finish(self) -> Market:
         """The market of everything added."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import polars as pl
+from jaxtyping import Float
 
 from tsfm.data import frequency
 from tsfm.data.ohlcv.bars import validate_bars
@@ -134,10 +136,8 @@ class FeaturePreparation(Preparation):
         DataError
             When a column is missing, or rows are not sorted.
         """
-        table = self.features.compute(bars, market)
-        if self.regimes is not None:
-            table = table.hstack(self.regimes.apply(observe(bars)).select(self.regimes.names))
-        return table.select("symbol", "ts", *self.past, *self.known)
+        made = dict(zip((*self.past, *self.known), chain(*self._arrays(bars, market)), strict=True))
+        return bars.select("symbol", "ts").hstack(pl.DataFrame(made, nan_to_null=True))
 
     def series(self, bars: pl.DataFrame, market: Market | None = None) -> Iterator[Series]:
         """Variates and covariates of every symbol, with explicit timestamps in UTC.
@@ -147,18 +147,17 @@ class FeaturePreparation(Preparation):
         bars
             As of :meth:`Features.compute`.
         """
-        table = self.compute(bars, market)
-        prices = bars.select(LOGS).cast(pl.Float64).fill_null(np.nan).to_numpy().T
+        past, known = self._arrays(bars, market)
         with np.errstate(divide="ignore"):
-            logs = dict(zip(LOGS, np.log(prices)))
+            logs = {name: np.log(bars[name].cast(pl.Float64).to_numpy()) for name in LOGS}
         stamps = _stamps(bars)
-        for (first, stop), (past, known) in zip(bounds(bars), self._covariates(table)):
+        for first, stop in bounds(bars):
             yield Series(
                 item_id=bars["symbol"][first],
                 target=self.bars.target(**{key: v[first:stop] for key, v in logs.items()}),
                 timestamps=stamps[first:stop],
-                past_covariates=past,
-                known_covariates=known,
+                past_covariates=past[:, first:stop] if len(past) else None,
+                known_covariates=known[:, first:stop] if len(known) else None,
             )
 
     def info(
@@ -248,19 +247,20 @@ class FeaturePreparation(Preparation):
         dropped = () if self.selection is None else self.selection.dropped
         return tuple(name for name in names if name not in dropped)
 
-    def _covariates(
-        self, table: pl.DataFrame
-    ) -> Iterator[tuple[np.ndarray | None, np.ndarray | None]]:
-        """Past and known ones of every symbol, ``[covariate, time]``."""
-        past, known = (
-            table.select(names).fill_null(np.nan).to_numpy().T if names else None
-            for names in (self.past, self.known)
+    def _arrays(
+        self, bars: pl.DataFrame, market: Market | None
+    ) -> tuple[Float[np.ndarray, "past bar"], Float[np.ndarray, "known bar"]]:
+        """The rows of :attr:`past` and :attr:`known`, ``float32``; NaN where unknown."""
+        past, known = self.features.arrays(bars, market)
+        names = self.features.past
+        if self.regimes is not None:
+            states = self.regimes.apply(observe(bars)).select(self.regimes.names)
+            columns = [states[name].cast(pl.Float32).to_numpy() for name in self.regimes.names]
+            past, names = np.vstack([past, *columns]), (*names, *self.regimes.names)
+        return (
+            _rows(past, names, self.past),
+            _rows(known, self.features.known, self.known),
         )
-        for first, stop in bounds(table):
-            yield (
-                None if past is None else past[:, first:stop],
-                None if known is None else known[:, first:stop],
-            )
 
     @contextmanager
     def _market(self, bars: pl.DataFrame) -> Iterator[Market | None]:
@@ -285,6 +285,10 @@ def to_polars(bars: pd.DataFrame) -> pl.DataFrame:
     ).with_columns(pl.col("ts").dt.replace_time_zone("UTC"))
     number = pl.col("symbol").cast(pl.Categorical).to_physical()
     return made.sort(number, maintain_order=True)
+
+
+def _rows(values: np.ndarray, names: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    return values if wanted == names else values[[names.index(name) for name in wanted]]
 
 
 def _stamps(bars: pl.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Features of bars: causal polars expressions, one row per bar."""
+"""Features of bars: causal, one value per bar; indicators by polars, all else by NumPy."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
+from tsfm.data.ohlcv.bar_columns import BarColumns
 from tsfm.data.ohlcv.calendar_features import calendar_features
-from tsfm.data.ohlcv.features_config import CalendarConfig, FeatureConfig, TransformConfig
-from tsfm.data.ohlcv.indicators import Indicator, indicator, warm_up
-from tsfm.data.ohlcv.observed import bounds, finished, observed
-from tsfm.data.ohlcv.transforms import (
-    BARS,
-    LOGS,
-    RETURN,
-    Means,
-    market_feature,
-    transform,
-    transform_warm_up,
-)
+from tsfm.data.ohlcv.features_config import CalendarConfig, FeatureConfig
+from tsfm.data.ohlcv.indicators import indicator, warm_up
+from tsfm.data.ohlcv.observed import Observed, bounds, finished
+from tsfm.data.ohlcv.transforms import market_feature, transform, transform_warm_up
 from tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,43 +99,67 @@ class Features:
         DataError
             When a column is missing or of another type, or rows are not sorted.
         """
-        core, place = observed(bars)
-        past = self._past(core, market) if self.past else core.select()
-        if place is not None:
-            past = past.select(pl.all().gather(place))
-        known = self._known(bars)
-        keys = bars.select("symbol", "ts")
-        return pl.concat([part for part in (keys, past, known) if part.width], how="horizontal")
+        past, known = self.arrays(bars, market)
+        columns = dict(zip(self.names, (*past, *known), strict=True))
+        return bars.select("symbol", "ts").hstack(pl.DataFrame(columns, nan_to_null=True))
 
-    def _past(self, core: pl.DataFrame, market: Market | None) -> pl.DataFrame:
-        core, means, beside = with_returns(core), Means(), self.config.market
-        columns: dict[str, pl.Expr] = {}
-        for entry in self._indicators:
-            columns |= {name: _told(entry, value) for name, value in entry.columns.items()}
-        columns |= {entry.name: transform(entry, means) for entry in self.config.transforms}
-        if market is None:
-            columns |= dict.fromkeys(beside.names, pl.lit(None, pl.Float32))
-        elif self.needs_market:
-            core = market.join(core)
-            columns |= {name: pl.col(name) for name in beside.names}
-            columns |= {
-                f"{name}_{beside.window}": market_feature(name, beside.window, means)
-                for name in beside.features
-            }
+    def arrays(
+        self, bars: pl.DataFrame, market: Market | None = None
+    ) -> tuple[Float[np.ndarray, "past bar"], Float[np.ndarray, "known bar"]]:
+        """:meth:`compute` as two ``float32`` arrays, :attr:`past` and :attr:`known`; NaN where
+        unknown."""
+        seen = Observed.of(bars)
+        past = np.empty((len(self.past), len(seen)), np.float32)
+        made = {**self._indicated(seen), **self._transformed(seen, market)} if self.past else {}
+        for row, name in zip(past, self.past):
+            row[:] = finished(made.pop(name), seen, self.warm_ups[name])
+        if seen.rows is not None:
+            whole = np.full((len(self.past), len(bars)), np.nan, np.float32)
+            whole[:, seen.rows] = past
+            past = whole
+        return past, self._known(bars)
+
+    def _indicated(self, bars: Observed) -> dict[str, np.ndarray]:
         raw = {key: value for entry in self._indicators for key, value in entry.raw.items()}
-        within = {key: value.over("_group") for key, value in raw.items()} | means.columns
-        return stepwise(core, within).select(
-            finished(columns[name], self.warm_ups[name]).alias(name) for name in self.past
+        if not raw:
+            return {}
+        lengths = [stop - first for first, stop in bars.spans]
+        group = pl.Series("_group", np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths))
+        table = bars.values.with_columns(group)
+        table = table.with_columns(value.over("_group").alias(key) for key, value in raw.items())
+        columns = table.select(
+            value.cast(pl.Float32).alias(name)
+            for entry in self._indicators
+            for name, value in entry.columns.items()
         )
+        made = {name: columns[name].to_numpy() for name in columns.columns}
+        if not bars.traded.all():
+            for entry in self._indicators:
+                for name in entry.columns if entry.uses_volume else ():
+                    made[name] = np.where(bars.traded, made[name], np.float32(np.nan))
+        return made
 
-    def _known(self, bars: pl.DataFrame) -> pl.DataFrame:
-        if not self.known:
-            return pl.DataFrame()
-        stamps = bars["ts"].dt.epoch("us").to_numpy()
-        made = np.empty((len(self.known), len(stamps)), np.float32)
-        for first, stop in bounds(bars):
-            made[:, first:stop] = _known(stamps[first:stop].tobytes(), self.config.calendar)
-        return pl.DataFrame(dict(zip(self.known, made))).fill_nan(None)
+    def _transformed(self, bars: Observed, market: Market | None) -> dict[str, np.ndarray]:
+        columns, beside = BarColumns(bars), self.config.market
+        made = {entry.name: transform(entry, columns) for entry in self.config.transforms}
+        if market is None:
+            return made | dict.fromkeys(beside.names, np.full(len(bars), np.nan, np.float32))
+        if self.needs_market:
+            own, basket = market.pair(bars, columns["return"])
+            columns.add({"own": own, "basket": basket})
+            with np.errstate(divide="ignore", invalid="ignore"):
+                for name in beside.features:
+                    made[f"{name}_{beside.window}"] = market_feature(name, beside.window, columns)
+            made |= market.ranked(bars)
+        return made
+
+    def _known(self, bars: pl.DataFrame) -> Float[np.ndarray, "known bar"]:
+        made = np.empty((len(self.known), len(bars)), np.float32)
+        if self.known:
+            stamps = bars["ts"].dt.epoch("us").to_numpy()
+            for first, stop in bounds(bars):
+                made[:, first:stop] = _known(stamps[first:stop].tobytes(), self.config.calendar)
+        return made
 
     def _warm_ups(self) -> dict[str, int]:
         made: dict[str, int] = {}
@@ -157,41 +175,3 @@ class Features:
 def _known(calendar: bytes, config: CalendarConfig) -> np.ndarray:
     """Symbols in a row often share one calendar."""
     return calendar_features(np.frombuffer(calendar, "M8[us]"), config)
-
-
-def rank_inputs(bars: pl.DataFrame, ranks: tuple[TransformConfig, ...]) -> pl.DataFrame:
-    """One-bar log returns and the transforms to be ranked.
-
-    Parameters
-    ----------
-    bars
-        As of :meth:`Features.compute`.
-
-    Returns
-    -------
-    pl.DataFrame
-        ``symbol, ts, _return`` (``Float64``) and the transforms' names (``Float32``), of observed
-        bars.
-    """
-    core, means = with_returns(observed(bars)[0]), Means()
-    values = [
-        finished(transform(rank, means), transform_warm_up(rank)).alias(rank.name) for rank in ranks
-    ]
-    return stepwise(core, means.columns).select("symbol", "ts", "_return", *values)
-
-
-def with_returns(core: pl.DataFrame) -> pl.DataFrame:
-    """Observed bars with the log of their close and its change since the bar before."""
-    close = core.with_columns(_log_close=LOGS["_log_close"])
-    return close.with_columns(_return=RETURN)
-
-
-def stepwise(core: pl.DataFrame, within: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """Columns of one bar, then those within a symbol; as one lazy query it takes twice as long."""
-    logs = {name: value for name, value in LOGS.items() if name not in core.columns}
-    return core.with_columns(**logs).with_columns(**BARS).with_columns(**within)
-
-
-def _told(entry: Indicator, value: pl.Expr) -> pl.Expr:
-    """Indicators of volume say nothing where none was ever traded, as of an index."""
-    return pl.when(pl.col("_traded")).then(value) if entry.uses_volume else value

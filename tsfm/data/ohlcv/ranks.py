@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
-from tsfm.data.ohlcv.observed import bounds
+from tsfm.data.ohlcv.observed import Observed
 from tsfm.errors import DataError
 
 VALUES_AT_ONCE, VALUES_IN_CACHE = 1_000_000, 60_000
@@ -65,21 +64,15 @@ class RankTable:
     def n_symbols(self) -> int:
         return len(self._of_symbol)
 
-    def add(self, values: pl.DataFrame) -> None:
-        """Some symbols' values.
-
-        Parameters
-        ----------
-        values
-            ``symbol, ts`` and the columns (``Float32``), sorted by symbol and time.
+    def add(self, bars: Observed, values: Float[np.ndarray, "column bar"]) -> None:
+        """Some symbols' values, ``float32``.
 
         Raises
         ------
         DataError
             When a symbol was added before.
         """
-        rows = bounds(values)
-        symbols = tuple(values["symbol"].gather([first for first, _ in rows]).to_list())
+        symbols = bars.symbols
         repeated = [symbol for symbol in symbols if symbol in self._of_symbol]
         if repeated or len(set(symbols)) < len(symbols):
             raise DataError(
@@ -89,12 +82,11 @@ class RankTable:
             )
         if not symbols:
             return
-        stamps = values["ts"].dt.epoch("us").to_numpy()
-        calendar = union([stamps[first:stop] for first, stop in rows])
+        calendar = union([bars.stamps[slice(*span)] for span in bars.spans])
         dense = np.full((len(calendar), len(symbols), len(self.columns)), np.nan, np.float32)
-        table = values.select(self.columns).fill_null(np.nan).to_numpy()
-        for k, (first, stop) in enumerate(rows):
-            dense[np.searchsorted(calendar, stamps[first:stop]), k] = table[first:stop]
+        for k, (first, stop) in enumerate(bars.spans):
+            place, _ = among(calendar, bars.stamps[first:stop])
+            dense[place, k] = values[:, first:stop].T
         number = len(self._batches)
         path = self.directory / f"batch-{number:06d}.f32"
         dense.tofile(path)
