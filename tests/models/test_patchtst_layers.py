@@ -42,14 +42,6 @@ def test_hand_derived_sublayers_equal_automatic_differentiation(
         torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-5 * float(largest))
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, x = make_encoder(), torch.randn(5, 3, 7, 32)
-    whole = results(encoder, x)
-    monkeypatch.setattr(patchtst_layers, "_CACHED_TOKENS", 2 * 3 * 7)
-    for name, value in results(encoder, x).items():
-        torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-3)
-
-
 def test_masks_hide_what_is_not_real() -> None:
     encoder, x = make_encoder(), torch.randn(2, 4, 7, 32)
     real = torch.ones(2, 4, 7, dtype=torch.bool)

@@ -107,7 +107,7 @@ class PatchTSTConfig:
     norm_eps: float = 1e-5
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    forecast_tokens: int = 65_536
+    forecast_tokens: int = 32_768
 
     def __post_init__(self) -> None:
         one_of("channel_mixing", self.channel_mixing, CHANNEL_MIXING)

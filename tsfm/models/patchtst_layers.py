@@ -21,7 +21,6 @@ from tsfm.models.patchtst_config import PatchTSTConfig
 from tsfm.models.patchtst_gradients import AttentionSublayer, FeedForwardSublayer
 
 _FEW_VARIATES = 8  # so many are attended to one by one
-_CACHED_TOKENS = 1536  # whose activations stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -204,8 +203,10 @@ class EncoderLayer(nn.Module):
 
     def _is_plain(self, x: Tensor, sublayer: nn.Module) -> bool:
         """Whether the hand-derived sublayers apply: in single precision on a processor, without
-        dropout or adapters."""
-        if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        dropout, adapters or compilation."""
+        if x.device.type != "cpu" or x.dtype != torch.float32:
+            return False
+        if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
             return False
         if self.training and (self.dropout or self.attention_dropout):
             return False
@@ -219,10 +220,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of layers; on a processor it works through blocks of windows that its cache holds.
-
-    There is no norm at the end: released weights have none.
-    """
+    """The stack of layers, without a norm at the end: released weights have none."""
 
     def __init__(self, config: PatchTSTConfig) -> None:
         super().__init__()
@@ -242,17 +240,6 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch variate patch dim"]:
         """Encode; ``real`` None says that every token is real."""
         turn = turns(x.shape[2], *self.rotation, device=x.device)
-        if x.device.type != "cpu" or maps is not None:
-            return self._encode(x, turn, real, maps)
-        windows = max(1, _CACHED_TOKENS // x.shape[1:3].numel())
-        blocks = x.split(windows)
-        reals = [None] * len(blocks) if real is None else real.split(windows)
-        encoded = [self._encode(b, turn, r, None) for b, r in zip(blocks, reals, strict=True)]
-        return encoded[0] if len(encoded) == 1 else torch.cat(encoded)
-
-    def _encode(
-        self, x: Tensor, turn: Tensor, real: Tensor | None, maps: list[Tensor] | None
-    ) -> Tensor:
         visible = None if real is None else Visible.of(real, self.heads)
         for layer in self.layers:
             x = layer(x, turn, visible, maps)
