@@ -83,8 +83,8 @@ def model_config(tree: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """What every experiment may be told.
+class TrainingConfig:
+    """What every experiment that trains may be told.
 
     Attributes
     ----------
@@ -104,16 +104,22 @@ class ExperimentConfig:
     register_as: str = ""
     resume: str = ""
     tensorboard: bool = False
-    data: SourceConfig = field(default_factory=SourceConfig)
     model: Any = None
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         check_common(self.context, self.horizon, self.seed, self.register_as)
         if self.tensorboard:
             expect_tensorboard()
         object.__setattr__(self, "model", model_config(self.model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(TrainingConfig):
+    """Training and judging on bars."""
+
+    data: SourceConfig = field(default_factory=SourceConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +333,7 @@ MEANINGS = {
 }
 
 
-Experiment = TypeVar("Experiment", PretrainConfig, FinetuneConfig)
+Experiment = TypeVar("Experiment", bound=TrainingConfig)
 
 
 def described(config: Experiment) -> dict[str, Any]:

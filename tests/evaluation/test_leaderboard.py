@@ -212,3 +212,17 @@ def test_what_cannot_be_compared_is_refused(scores: pd.DataFrame) -> None:
         leaderboard(scores.iloc[:0])
     with pytest.raises(ConfigError, match="no metric"):
         pivot(leaderboard(scores, replicates=10), "luck")
+
+
+def test_what_is_better_the_higher_it_is_ranks_and_wins_so(scores: pd.DataFrame) -> None:
+    times = scores[scores["metric"] == "crps"].assign(metric="valid_time")
+    for _, cell in leaderboard(times, replicates=50).groupby("variate"):
+        assert cell["value"].is_monotonic_decreasing
+    lower, higher = compare(scores, "sharp", "crps"), compare(times, "sharp", "valid_time")
+    flipped = {"win": "loss", "loss": "win", "tie": "tie"}
+    assert list(higher["verdict"]) == [flipped[verdict] for verdict in lower["verdict"]]
+    ratio = higher["value"] / higher["baseline_value"]
+    np.testing.assert_allclose(higher["skill"], ratio - 1)
+    assert (higher["low"] <= higher["skill"]).all() and (higher["skill"] <= higher["high"]).all()
+    best = higher[higher["is_best_baseline"]].groupby("variate")["baseline_value"].max()
+    assert best["v0"] == higher.loc[higher["variate"] == "v0", "baseline_value"].max()

@@ -28,8 +28,9 @@ from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.chaos import dynamics_of, score_rows
 from tsfm.evaluation.chaos_config import ChaosConfig
+from tsfm.evaluation.metrics import OF_ATTRACTORS
 
-SCORES = ("hellinger", "kl", "dimension_error", "lyapunov_error")
+SCORES = OF_ATTRACTORS
 """Metrics of :func:`score_invariants`, all of them losses."""
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.bootstrap import bootstrap_ratios, interval
-from tsfm.evaluation.metrics import LOSSES, finish
+from tsfm.evaluation.metrics import HIGHER_IS_BETTER, LOSSES, finish
 
 _WINDOW = ["item_id", "origin"]
 _SUMS = ["numerator", "denominator", "terms", "sizes"]
@@ -52,6 +52,7 @@ def leaderboard(
             )
     table = pd.DataFrame(rows)
     rank = table["value"].where(table["metric"] != "coverage_80", (table["value"] - 0.8).abs())
+    rank = rank.where(~table["metric"].isin(HIGHER_IS_BETTER), -rank)
     order = ["task", "variate", "metric"]
     return (
         table.assign(_rank=rank)
@@ -76,19 +77,20 @@ def compare(
     -------
     pd.DataFrame
         One row per ``task, variate, baseline``: ``value`` and ``baseline_value`` of the metric,
-        ``skill = 1 − value / baseline_value`` with its paired interval ``low, high``, ``verdict``
+        ``skill = 1 − value / baseline_value`` (of a metric that is better the higher it is,
+        ``value / baseline_value − 1``) with its paired interval ``low, high``, ``verdict``
         (``win`` when the interval lies above zero, ``loss`` when below, else ``tie``; ``undecided``
         where too few independent clusters give no interval),
-        ``is_best_baseline`` (lowest beside the model on the same bars), ``windows`` and
+        ``is_best_baseline`` (best beside the model on the same bars), ``windows`` and
         ``clusters``.
 
     Raises
     ------
     ConfigError
-        When the model has no scores, or the metric is no loss.
+        When the model has no scores, or the metric is neither a loss nor better when higher.
     """
     _check(scores)
-    one_of("metric", metric, LOSSES)
+    one_of("metric", metric, (*LOSSES, *HIGHER_IS_BETTER))
     one_of("model", model, [str(name) for name in scores["model"].unique()])
     rows = []
     chosen = scores[scores["metric"] == metric]
@@ -100,7 +102,9 @@ def compare(
                 rows.append(keys | {"model": model, "baseline": baseline, "metric": metric} | row)
     table = pd.DataFrame(rows, columns=_COMPARISON)
     relative = table["baseline_value"] / table["value"].where(table["value"] > 0, 1.0)
-    best = relative.groupby([table["task"], table["variate"]], sort=False).transform("min")
+    best = relative.groupby([table["task"], table["variate"]], sort=False).transform(
+        "max" if metric in HIGHER_IS_BETTER else "min"
+    )
     table["is_best_baseline"] = relative == best
     return table
 
@@ -188,12 +192,13 @@ def _pair(
     values, clusters = _replicates(joined, sums, replicates, seed)
     mine, other = (float(finish(metric, top.sum() / bottom.sum())) for top, bottom in sums)
     resampled = finish(metric, values)
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
     with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = interval(1 - resampled[0] / resampled[1], clusters, confidence)
+        low, high = interval(sign * (resampled[0] / resampled[1] - 1), clusters, confidence)
     return {
         "value": mine,
         "baseline_value": other,
-        "skill": 1 - mine / other if other > 0 else float("nan"),
+        "skill": sign * (mine / other - 1) if other > 0 else float("nan"),
         "low": low,
         "high": high,
         "verdict": _verdict(low, high),

@@ -26,7 +26,14 @@ from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.tasks import METRIC_NAMES
 
 INTERVAL = (0.1, 0.9)
-LOSSES: tuple[str, ...] = tuple(name for name in METRIC_NAMES if name != "coverage_80")
+HIGHER_IS_BETTER = ("valid_time",)
+OF_ATTRACTORS = ("hellinger", "kl", "dimension_error", "lyapunov_error")
+"""Losses of forecasts of dynamical systems; scored by :mod:`tsfm.evaluation.invariants`."""
+
+LOSSES: tuple[str, ...] = (
+    *(name for name in METRIC_NAMES if name != "coverage_80"),
+    *OF_ATTRACTORS,
+)
 SCORE_COLUMNS = (
     "model",
     "task",
