@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 
@@ -20,22 +21,28 @@ class BarCache:
 
     def __init__(self, directory: Path, limit: int) -> None:
         self.directory, self._left = directory, limit
+        self._symbols: dict[int, pl.Series] = {}
 
     def keep(self, number: int, bars: pl.DataFrame) -> None:
         """Keep the bars of a batch, if there is room."""
-        size = int(bars.estimated_size())
+        values = bars.drop("symbol")
+        size = int(values.estimated_size())
         if size <= self._left:
-            bars.write_ipc(self._path(number), compression="uncompressed")
+            values.write_ipc(self._path(number), compression="uncompressed")
+            self._symbols[number] = bars["symbol"].rle()
             self._left -= size
 
     def take(self, number: int) -> pl.DataFrame | None:
         """The bars of a batch, removed from the disk; ``None`` where they were not kept."""
-        path = self._path(number)
-        if not path.exists():
+        runs = self._symbols.pop(number, None)
+        if runs is None:
             return None
-        bars = pl.read_ipc(path)
+        path = self._path(number)
+        values = pl.read_ipc(path)
         path.unlink()
-        return bars
+        lengths = runs.struct.field("len").to_numpy()
+        symbols = runs.struct.field("value").gather(np.repeat(np.arange(len(runs)), lengths))
+        return values.insert_column(0, symbols.alias("symbol"))
 
     def _path(self, number: int) -> Path:
         return self.directory / f"bars-{number:06d}.arrow"

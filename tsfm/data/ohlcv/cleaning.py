@@ -149,9 +149,12 @@ class _Table:
             undated = frame["ts"].is_null().to_numpy()
             dated = frame.filter(~frame["ts"].is_null())
             ledger.note("no_timestamp", np.flatnonzero(undated), None, "no date")
+        prices = np.empty((len(dated), len(PRICES)))
+        for place, name in enumerate(PRICES):
+            prices[:, place] = dated[name].to_numpy()
         return cls(
             stamps=integers(dated["ts"]),
-            prices=np.ascontiguousarray(dated.select(PRICES).to_numpy()),
+            prices=prices,
             volume=dated["volume"].to_numpy(),
             changed=len(dated) < len(frame),
         )
@@ -202,11 +205,17 @@ def _typed(bars: pl.DataFrame, where: str) -> pl.DataFrame:
             where=where,
             remedy="convert it to Datetime('us', 'UTC')",
         )
+    frame = bars.select("ts", *PRICES, "volume")
+    wanted = {"ts": pl.Datetime("us", "UTC"), **dict.fromkeys(frame.columns[1:], pl.Float64())}
     try:
-        return bars.select(
-            pl.col("ts").dt.convert_time_zone("UTC").dt.cast_time_unit("us"),
-            pl.col(*PRICES, "volume").cast(pl.Float64).fill_nan(None),
-        )
+        if frame.schema != wanted:
+            frame = frame.with_columns(
+                pl.col("ts").dt.convert_time_zone("UTC").dt.cast_time_unit("us"),
+                pl.exclude("ts").cast(pl.Float64),
+            )
+        if any(np.isnan(frame[name].to_numpy()).any() for name in (*PRICES, "volume")):
+            frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+        return frame
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"prices or volume are no numbers: {error}", where=where, remedy="convert them"

@@ -8,7 +8,9 @@ neither the number of symbols nor of bars.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,12 +18,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numba import njit
 
 from tsfm.data.ohlcv.observed import Observed
 from tsfm.errors import DataError
 
-VALUES_AT_ONCE, VALUES_IN_CACHE = 1_000_000, 60_000
-_UNKNOWN = np.uint32(0xFFFFFFFF)
+VALUES_AT_ONCE, VALUES_IN_CACHE, MOST_THREADS = 500_000, 60_000, 4
+_UNKNOWN = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,9 @@ class RankTable:
         """Replace values by percentile ranks, over the union of all times."""
         width = max(self.n_symbols * len(self.columns), 1)
         step = max(VALUES_AT_ONCE // width, 1)
-        for first in range(0, len(calendar), step):
-            self._rank(calendar[first : first + step])
+        stretches = [calendar[first : first + step] for first in range(0, len(calendar), step)]
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as threads:
+            list(threads.map(self._rank, stretches))
 
     def read(self, symbol: str, stamps: np.ndarray) -> Float[np.ndarray, "time column"]:
         """A symbol's ranks at some of its times; NaN where it had no value.
@@ -201,30 +205,41 @@ def percentile_ranks(values: Float[np.ndarray, "row symbol"]) -> None:
 
 def _rank_rows(values: Float[np.ndarray, "row symbol"]) -> None:
     """Sorting values packed with their columns takes a tenth of the time of ``argsort``."""
-    width = values.shape[1]
-    places = np.arange(width, dtype=np.int32)
-    packed = _increasing(values).astype(np.uint64) << np.uint64(32)
-    packed |= places.astype(np.uint64)
+    packed = np.empty(values.shape, np.uint64)
+    _pack(values.view(np.uint32), packed)
     packed.sort(axis=1)
-    order = (packed & np.uint64(0xFFFFFFFF)).astype(np.intp)
-    keys = (packed >> np.uint64(32)).astype(np.uint32)
-    changes = keys[:, 1:] != keys[:, :-1]
-    first, last = np.zeros((2, *keys.shape), np.int32)
-    np.multiply(changes, places[1:], out=first[:, 1:])
-    np.maximum.accumulate(first, axis=1, out=first)
-    last[:, -1] = width - 1
-    last[:, :-1] = np.where(changes, places[:-1], width - 1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    unknown = keys == _UNKNOWN
-    count = np.maximum(width - unknown.sum(axis=1, keepdims=True), 1)
-    ranks = (((first + last) / 2 + 1) / count).astype(np.float32)
-    ranks[unknown] = np.nan
-    np.put_along_axis(values, order, ranks, axis=1)
+    _unpack(packed, values)
 
 
-def _increasing(values: Float[np.ndarray, "row symbol"]) -> np.ndarray:
-    """Whole numbers in the order of ``float32`` values: one zero, NaN last."""
-    bits = (values + np.float32(0)).view(np.uint32)
-    keys = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
-    keys[np.isnan(values)] = _UNKNOWN
-    return keys
+@njit(cache=True, nogil=True)
+def _pack(bits: np.ndarray, packed: np.ndarray) -> None:
+    """Whole numbers in the order of ``float32`` values, one zero and NaN last; then columns."""
+    for row in range(bits.shape[0]):
+        for column in range(bits.shape[1]):
+            value = np.uint64(bits[row, column])
+            if value & 0x7FFFFFFF > 0x7F800000:
+                key = np.uint64(_UNKNOWN)
+            elif value > 0x80000000:
+                key = value ^ np.uint64(0xFFFFFFFF)
+            else:
+                key = value | np.uint64(0x80000000)
+            packed[row, column] = key << np.uint64(32) | np.uint64(column)
+
+
+@njit(cache=True, nogil=True)
+def _unpack(packed: np.ndarray, ranks: np.ndarray) -> None:
+    width = packed.shape[1]
+    for row in range(len(packed)):
+        count = width
+        while count and packed[row, count - 1] >> np.uint64(32) == _UNKNOWN:
+            count -= 1
+            ranks[row, packed[row, count] & np.uint64(0xFFFFFFFF)] = np.nan
+        first = 0
+        while first < count:
+            stop = first + 1
+            while stop < count and (packed[row, stop] ^ packed[row, first]) >> np.uint64(32) == 0:
+                stop += 1
+            for place in range(first, stop):
+                column = packed[row, place] & np.uint64(0xFFFFFFFF)
+                ranks[row, column] = ((first + stop - 1) / 2 + 1) / count
+            first = stop
