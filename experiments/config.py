@@ -336,12 +336,17 @@ MEANINGS = {
 Experiment = TypeVar("Experiment", bound=TrainingConfig)
 
 
+def model_name(config: Any) -> str:
+    """The name under which a typed model config is known."""
+    kind = type(config).__name__
+    (name,) = (name for name, path in MODEL_CONFIGS.items() if path.endswith(f":{kind}"))
+    return name
+
+
 def described(config: Experiment) -> dict[str, Any]:
     """Plain values that :func:`resumed` makes the same config of."""
     values = asdict(config)
-    kind = type(config.model).__name__
-    (name,) = (name for name, path in MODEL_CONFIGS.items() if path.endswith(f":{kind}"))
-    return values | {"model": {"name": name, **values["model"]}}
+    return values | {"model": {"name": model_name(config.model), **values["model"]}}
 
 
 def resumed(config: Experiment) -> Experiment:

@@ -143,7 +143,7 @@ def adapt(
                 on_validation=ForecastMonitor(validation, logger),
             )
     seen = config.context + config.horizon
-    model.choose_patch_size(
+    model.settle(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
     )
     return result

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments.cli import Parameter, run
-from experiments.config import PretrainConfig, described, resumed
+from experiments.config import PretrainConfig, described, model_name, resumed
 
 if TYPE_CHECKING:
     from tsfm.data.sources import Source
@@ -87,14 +87,14 @@ def train(
     import torch
 
     from tsfm.evaluation.judge import expect_able
-    from tsfm.models.moirai import Moirai
+    from tsfm.models import model_class
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
     from tsfm.training.tensorboard import events_beside
     from tsfm.training.trainer import fit, last_checkpoint
 
     torch.manual_seed(config.seed)
-    model = Moirai(config.model)
+    model = model_class(model_name(config.model))(config.model)
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
     output = output_directory(record)
@@ -111,7 +111,7 @@ def train(
             on_validation=ForecastMonitor(validation, logger),
         )
     seen = config.context + config.horizon
-    model.choose_patch_size(
+    model.settle(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
     )
     return result

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from tsfm.data.quantiles import quantile_column
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
-from tsfm.models.base import Context, Forecast, Forecaster, quantile_column
+from tsfm.models.base import Context, Forecast, Forecaster
 from tsfm.models.statistical import RandomWalk
 
 HOUR = np.timedelta64(1, "h")

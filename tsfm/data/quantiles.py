@@ -11,6 +11,11 @@ from jaxtyping import Float
 from tsfm.errors import DataError
 
 
+def quantile_column(level: float) -> str:
+    """The column of one quantile in every long frame, e.g. ``q0.1``."""
+    return f"q{level:g}"
+
+
 def quantile_columns(frame: pd.DataFrame, required: Sequence[str] = ()) -> dict[str, float]:
     """The quantile columns of a long forecast frame (``q0.1``) with their levels, increasing.
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from tsfm.data.quantiles import quantile_column
 from tsfm.errors import DataError
 from tsfm.evaluation.tasks import Task
-from tsfm.models.base import Context, Forecast, Forecaster, quantile_column
+from tsfm.models.base import Context, Forecast, Forecaster
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel

@@ -18,6 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from tsfm.data.cropping import taken
+from tsfm.data.quantiles import quantile_column
 from tsfm.data.windows import Window, WindowSpec
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.batching import as_batch, expect_shape, next_timestamps, right_aligned
@@ -269,11 +270,6 @@ class Forecast:
         return frame[~frame["mean"].isna()].reset_index(drop=True)
 
 
-def quantile_column(level: float) -> str:
-    """The column of one quantile in every long frame, e.g. ``q0.1``."""
-    return f"q{level:g}"
-
-
 class Forecaster(ABC):
     """Anything that forecasts: ``predict``, ``save`` / ``load``, ``info``.
 
@@ -312,6 +308,9 @@ class Forecaster(ABC):
     ) -> None:
         """Raise :class:`ConfigError` when series of this size are beyond the model's limits, and
         warn when some of the ``past`` and ``known`` covariates (their numbers) are."""
+
+    def settle(self, contexts: Sequence[Context]) -> None:  # noqa: B027
+        """Fix what the config leaves open by what forecasts the ends of these contexts best."""
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **config_overrides: Any) -> Self:

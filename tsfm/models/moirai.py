@@ -300,6 +300,10 @@ class Moirai(nn.Module, Forecaster):
         self.config = replace(self.config, patch_size=size)
         return size
 
+    def settle(self, contexts: Sequence[Context]) -> None:
+        """Choose the patch size, even where one was chosen before."""
+        self.choose_patch_size(contexts)
+
     def save(self, directory: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors``, each complete or not at all."""
         return moirai_checkpoint.save(self, Path(directory))

@@ -15,8 +15,9 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tsfm.data.quantiles import quantile_column
 from tsfm.errors import ConfigError, DataError
-from tsfm.models.base import QUANTILE_LEVELS, quantile_column
+from tsfm.models.base import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
