@@ -24,6 +24,7 @@ PREPARATIONS: dict[str, str] = {
     "bar_features": "tsfm.data.ohlcv.feature_preparation:FeaturePreparation",
     "bars": "tsfm.data.ohlcv.preparation:BarPreparation",
     "columns": "tsfm.data.preparation:ColumnPreparation",
+    "glucose": "tsfm.data.glucose.preparation:GlucosePreparation",
 }
 
 
