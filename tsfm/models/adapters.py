@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from tsfm.errors import ConfigError
 from tsfm.models.base import Forecaster, Trainable
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _logger = logging.getLogger(__name__)
 
@@ -36,9 +39,7 @@ def enable_lora(
     ConfigError
         When the model has no weights, or adapters already, or no linear layer matches.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    from tsfm.models.lora_linear import MergedLinear
+    from peft import LoraConfig
 
     if not isinstance(model, Trainable) or not isinstance(model, torch.nn.Module):
         raise ConfigError(f"model {model.name!r} has no weights to adapt")
@@ -69,14 +70,23 @@ def enable_lora(
         rank_pattern=capped,
         alpha_pattern={name: alpha * low / rank for name, low in capped.items()},
     )
-    config._register_custom_module({torch.nn.Linear: MergedLinear})
-    inject_adapter_in_model(config, model)
+    inject(model, config)
     if capped:
         _logger.info(
             "rank %d is capped in %d of %d layers, to %d at the least",
             rank, len(capped), len(linear), min(capped.values()),
         )  # fmt: skip
     return model
+
+
+def inject(model: torch.nn.Module, config: LoraConfig) -> None:
+    """Put adapters of this configuration on a model, in place, and freeze the rest."""
+    from peft import inject_adapter_in_model
+
+    from tsfm.models.lora_linear import MergedLinear
+
+    config._register_custom_module({torch.nn.Linear: MergedLinear})
+    inject_adapter_in_model(config, model)
 
 
 def adapter_ranks(model: torch.nn.Module) -> dict[str, int]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tsfm.models.ttm_config import TinyTimeMixerConfig
-from tsfm.models.ttm_mixing import Weights, mix_along, mix_features
+from tsfm.models.ttm_mixing import Weights, mix_features, mix_patches
 
 _NARROWEST = 4  # a level whose patches would be this narrow or narrower keeps the full width
 
@@ -60,17 +60,18 @@ class Mixer(nn.Module):
         self.norm = Norm(width, config.norm_eps)
         self.mlp = Expansion(along, config.expansion_factor)
         self.gating_block = Gate(along) if gated else None
-        self.dropout = dropout
+        self.dropout, self.eps = dropout, config.norm_eps
 
     @property
     def weights(self) -> Weights:
         """What the mixer computes with."""
-        norm, fc1, fc2 = self.norm.norm, self.mlp.fc1, self.mlp.fc2
-        plain = Weights(norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
-        if self.gating_block is None:
-            return plain
-        layer = self.gating_block.attn_layer
-        return plain._replace(gate=layer.weight, gate_bias=layer.bias)
+        norm, mlp, gate = self.norm.norm, self.mlp, self.gating_block
+        fc1, fc2 = mlp.fc1, mlp.fc2
+        layer = None if gate is None else gate.attn_layer
+        return Weights(
+            norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias,
+            *(() if layer is None else (layer.weight, layer.bias)),
+        )  # fmt: skip
 
     @property
     def rate(self) -> float:
@@ -82,14 +83,14 @@ class FeatureMixer(Mixer):
     """Mixes the features of each patch."""
 
     def forward(self, x: Float[Tensor, "row patch dim"]) -> Float[Tensor, "row patch dim"]:
-        return mix_features(x, self.weights, self.norm.norm.eps, self.rate)
+        return mix_features(x, self.weights, self.eps, self.rate)
 
 
 class PatchMixer(Mixer):
     """Mixes the patches of each feature."""
 
     def forward(self, x: Float[Tensor, "row patch dim"]) -> Float[Tensor, "row patch dim"]:
-        return mix_along(x, self.weights, self.norm.norm.eps, self.rate)
+        return mix_patches(x, self.weights, self.eps, self.rate)
 
 
 class ChannelMixer(Mixer):
