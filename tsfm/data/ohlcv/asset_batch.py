@@ -131,7 +131,7 @@ class Cleaner:
         symbol = instrument.symbol
         sessions = Sessions.of(
             self.config.sessions,
-            bars["ts"],
+            bars.drop_nulls("close")["ts"],
             freq=instrument.freq,
             timezone=self.timezones.get(symbol, "UTC"),
         )

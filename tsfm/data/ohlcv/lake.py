@@ -30,6 +30,7 @@ __all__ = ["Change", "Instrument", "Lake"]
 Moment = str | datetime
 _MARKER = "_lake."
 _MODULUS = 1 << 128
+_FIRST, _LAST = (0, 0), (9999, 12)
 
 
 class Lake:
@@ -214,7 +215,7 @@ class Lake:
             )
         wanted = [instruments] if isinstance(instruments, Instrument) else list(instruments)
         begin, end = _instant(start), _instant(stop)
-        first, last = _month(begin, (0, 0)), _month(end, (9999, 12))
+        first, last = _month(begin, _FIRST), _month(end, _LAST)
         found = [(one, path) for one in wanted for path in self._present(one, first, last)]
         parts = read_all([path for _, path in found])
         data = {
@@ -227,9 +228,9 @@ class Lake:
         lengths = [len(columns[0]) for columns in parts]
         symbols = pl.Series("symbol", [one.symbol for one, _ in found], pl.String)
         places = pl.Series(np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths))
-        frame = pl.DataFrame(data).with_columns(
-            pl.col("ts").cast(pl.Datetime("us", "UTC")), pl.col(pl.Float64).fill_nan(None)
-        )
+        frame = pl.DataFrame(data).with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
+        if any(np.isnan(data[name]).any() for name in data if name != "ts"):
+            frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
         frame = frame.insert_column(0, symbols.gather(places))
         if begin is not None:
             frame = frame.filter(pl.col("ts") >= begin)
@@ -315,6 +316,8 @@ class Lake:
                 where=str(self.path),
                 remedy="choose an instrument of the lake's catalogue, or ingest it",
             )
+        if (first, last) == (_FIRST, _LAST):
+            return paths
         return [path for path in paths if first <= month_of(path) <= last]
 
     def _walk(self, asset_class: str, freq: str) -> Iterator[Path]:

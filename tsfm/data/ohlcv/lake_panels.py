@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 from filelock import FileLock, Timeout
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tsfm.data.cache import cache_directory
 from tsfm.data.ohlcv.bars import COLUMNS
@@ -22,6 +20,7 @@ from tsfm.data.ohlcv.builder import BuilderConfig, IterativeFinancialDatasetBuil
 from tsfm.data.ohlcv.cleaning import clean
 from tsfm.data.ohlcv.cleaning_config import CleaningConfig
 from tsfm.data.ohlcv.lake import Instrument, Lake
+from tsfm.data.ohlcv.progress_bar import progress_bar
 from tsfm.data.origins import Origin, recorded_preparation
 from tsfm.data.panel import Panel
 from tsfm.errors import ConfigError, DataError
@@ -133,30 +132,13 @@ def _built(lake: Lake, label: str, kind: _Kind, config: SourceConfig) -> Panel:
     builder = IterativeFinancialDatasetBuilder(lake, cache_directory() / "panels" / stem, settings)
     builder.out = builder.out.with_name(f"{stem}-{builder.digest}")
     builder.out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{builder.out}.lock"), _bar(name) as progress:
+    with FileLock(f"{builder.out}.lock"), progress_bar(f"building {name}") as progress:
         report = builder.build(progress)
         os.utime(builder.out)
     _forget(builder.out.parent, stem)
     for problem in report.problems:
         warnings.warn(f"{name}: {problem}", stacklevel=2)
     return report.panel
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Bars done and the time left, by rich."""
-    with Progress(
-        TextColumn(f"building {name}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[symbols]}"),
-        transient=True,
-    ) as bar:
-        task = bar.add_task(name, total=None, symbols="")
-        yield lambda done, total, symbols: bar.update(
-            task, completed=done, total=total, symbols=symbols
-        )
 
 
 def _forget(directory: Path, stem: str) -> None:

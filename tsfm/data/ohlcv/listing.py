@@ -16,7 +16,7 @@ from tsfm.data.ohlcv.instrument import Instrument
 Month = tuple[int, int]
 Result = TypeVar("Result")
 
-FILES_AT_ONCE = 64
+FILES_AT_ONCE, FILES_ALONE = 64, 1000
 
 
 def parts_of(directory: Path) -> list[Path]:
@@ -55,10 +55,15 @@ def each(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Res
 def read_all(paths: Sequence[Path]) -> list[list[np.ndarray]]:
     """Parts, many for a thread at a time: a small one takes less time than to ask for it.
 
+    Some dozens of months for each of a few instruments are read right here: whoever reads batch
+    after batch has threads of its own.
+
     Raises
     ------
     DataError
         When one is damaged.
     """
+    if len(paths) <= FILES_ALONE:
+        return [*map(part.read, paths)]
     some = [paths[first : first + FILES_AT_ONCE] for first in range(0, len(paths), FILES_AT_ONCE)]
     return [columns for read in each(lambda few: [*map(part.read, few)], some) for columns in read]
