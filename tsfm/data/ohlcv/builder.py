@@ -48,6 +48,7 @@ Progress = Callable[[int, int, str], None]
 VERSION = 1
 WITHOUT_EFFECT = ("workers", "cache_bytes", "keep_unfinished", "overwrite")
 CALENDARS_LOOKED_AT = 8
+LARGEST_KEPT = 31 << 20
 
 
 class IterativeFinancialDatasetBuilder:
@@ -159,6 +160,7 @@ class IterativeFinancialDatasetBuilder:
         from tsfm.data.ohlcv.asset_batch import Cleaner, SeriesMaker
         from tsfm.data.ohlcv.feature_preparation import FeaturePreparation
 
+        _keep_freed_memory()
         preparation = FeaturePreparation(
             **(space.record.get("preparation") or {"features": self.features})
         )
@@ -347,6 +349,18 @@ class _Count:
 
     def skip(self, bars: int) -> None:
         self._done += bars
+
+
+def _keep_freed_memory() -> None:
+    """Let batches use the memory of those before.
+
+    glibc gives every large array back to the system, whose pages are zeroed anew for the next one,
+    unless a larger one was freed before (``M_MMAP_THRESHOLD`` in mallopt(3)).
+    """
+    import numpy as np
+
+    for _ in range(2):
+        np.empty(LARGEST_KEPT, np.uint8)
 
 
 def _silent(done: int, total: int, symbols: str) -> None:
