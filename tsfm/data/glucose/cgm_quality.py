@@ -12,13 +12,19 @@ from tsfm.data.quality import UNREADABLE, Coverage, Kind, QualityReport, SeriesQ
 KINDS: Mapping[str, Kind] = {
     "duplicate": Kind("Duplicate", "the same reading again; dropped"),
     "conflict": Kind("Conflict", "another value at the same time; the first was kept"),
+    "repeated": Kind("Repeated", "the same dose, meal or other value again at its time; dropped"),
     "crowded": Kind("Crowded", "several readings for one bar; the nearest in time was kept"),
     "moved": Kind(
-        "Moved", "a reading between two bars, put on the free one as the other was taken"
+        "Moved",
+        "a reading about midway between two bars, put on the one that follows the last reading's",
+        repaired=False,
     ),
     "clock": Kind("Clock went back", "summer time or a corrected clock; sorted by time"),
     "time": Kind("Unreadable time", "no date, or one that the clock skipped; the row was dropped"),
     "text": Kind("Text for a number", "a cell that holds no number; unobserved"),
+    "text_other": Kind(
+        "Text for a covariate", "a cell of a covariate that holds no number; unobserved"
+    ),
     "range": Kind("Impossible", "glucose outside 10–1000 mg/dL; unobserved"),
     "saturated": Kind(
         "Saturated", "at the sensor's limits (LOW, HIGH, 39 or 401 mg/dL)", repaired=False

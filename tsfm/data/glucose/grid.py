@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numba import njit
 
 MINUTE = 60_000_000
-_REACH = 0.75
+_REACH = 0.55
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Placed:
     kept
         Which readings those are.
     moved
-        Readings put on the free bar beside their nearest one, which another reading is nearer to.
+        Readings put on the bar beside their nearest one.
     """
 
     bars: Int[np.ndarray, " kept"]
@@ -41,9 +42,9 @@ def place(stamps: Int[np.ndarray, " reading"], step: int) -> Placed:
     """Put every reading on its nearest bar; where two meet, the nearer stays.
 
     Sensors drift against the clock, so that of two readings five minutes apart both may be nearest
-    to one bar and none to the next: one then moves to the free bar beside, if it is less than three
-    quarters of a step away. The order of readings never changes, so no bar holds a reading that was
-    taken after that of a later bar.
+    to one bar and none to the next. A reading therefore takes the bar after the last reading's
+    rather than its nearest one, where that is hardly farther: up to 0.55 steps away. The order of
+    readings never changes, so no bar holds a reading that was taken after that of a later bar.
 
     Parameters
     ----------
@@ -52,20 +53,29 @@ def place(stamps: Int[np.ndarray, " reading"], step: int) -> Placed:
     step
         Microseconds.
     """
-    bars = np.floor_divide(stamps + step // 2, step)
-    off = (stamps - bars * step) / step
-    meets = np.diff(bars, append=bars[-1:] + 9) == 0
-    earlier = meets & (np.diff(bars, prepend=bars[:1] - 9) > 1) & (1 + off < _REACH)
-    bars = bars - earlier
-    met = np.diff(bars, prepend=bars[:1] - 9) == 0
-    later = met & (np.diff(bars, append=bars[-1:] + 9) > 1) & (1 - off < _REACH)
-    bars = bars + later
+    bars, moved = _follow(np.ascontiguousarray(stamps), step)
     distance = np.abs(stamps - bars * step)
     order = np.lexsort((distance, bars))
     first = np.diff(bars[order], prepend=bars[order][:1] - 1) != 0
     kept = np.zeros(len(stamps), bool)
     kept[order[first]] = True
-    return Placed(bars=bars[kept], kept=kept, moved=int((earlier | later).sum()))
+    return Placed(bars=bars[kept], kept=kept, moved=int(moved))
+
+
+@njit(cache=True)
+def _follow(stamps: np.ndarray, step: int) -> tuple[np.ndarray, int]:
+    bars = np.empty(len(stamps), np.int64)
+    moved = 0
+    for k, stamp in enumerate(stamps):
+        bars[k] = (stamp + step // 2) // step
+        if k and bars[k] != bars[k - 1] + 1 and bars[k] <= bars[k - 1] + 2:
+            following = bars[k - 1] + 1
+            if abs(stamp - following * step) < _REACH * step:
+                bars[k] = following
+                moved += 1
+        if k and bars[k] < bars[k - 1]:
+            bars[k] = bars[k - 1]
+    return bars, moved
 
 
 def past_bar(stamps: Int[np.ndarray, " event"], step: int) -> Int[np.ndarray, " event"]:

@@ -120,12 +120,13 @@ def harmonise(readings: Readings, config: CgmConfig) -> Harmonised:
     glucose[placed.bars - origin] = values[placed.kept]
     findings = _gaps(placed.bars, step, minutes, config, counts)
     findings += [_finding("clock", at, "the clock went back") for at in in_order.jumps[:_LISTED]]
+    covariates = _covariates(frame, origin, length, minutes, config, counts)
     return Harmonised(
         item_id=readings.item_id,
         start=pd.Timestamp(origin * step, unit="us"),
         minutes=minutes,
         glucose=glucose,
-        covariates=_covariates(frame, origin, length, minutes, config),
+        covariates=covariates,
         units=unit,
         counts={kind: count for kind, count in counts.items() if count},
         findings=tuple(findings),
@@ -203,17 +204,25 @@ def _finding(kind: str, at: int, what: str) -> Finding:
 
 
 def _covariates(
-    frame: pl.DataFrame, origin: int, length: int, minutes: int, config: CgmConfig
+    frame: pl.DataFrame,
+    origin: int,
+    length: int,
+    minutes: int,
+    config: CgmConfig,
+    counts: Counter[str],
 ) -> dict[str, np.ndarray]:
     step = minutes * grid.MINUTE
     longest = _HELD_MINUTES // minutes
     made: dict[str, np.ndarray] = {}
     stamps = (origin + np.arange(length)) * step
     for name in frame.columns:
-        if name in (TIME, GLUCOSE):
+        if name in (TIME, GLUCOSE) or name in made:
             continue
         rows = frame.select(TIME, name).drop_nulls().sort(TIME, maintain_order=True)
         rows = rows.filter(pl.col(name).is_finite())
+        once = rows.unique(maintain_order=True)
+        counts["repeated"] += len(rows) - len(once)
+        rows = once
         at = rows[TIME].cast(pl.Int64).to_numpy()
         bars, values = grid.past_bar(at, step) - origin, rows[name].to_numpy()
         if name in _SUMMED:
@@ -225,10 +234,15 @@ def _covariates(
         else:
             made[name] = grid.averaged(bars, values, length)
         curve = _board(name, config)
-        if curve and curve[0] not in frame.columns and len(rows):
+        if curve and not _varies(frame, curve[0]) and len(rows):
             board, remaining, until = curve
             made[board] = insulin.on_board(at, values, stamps, remaining, until=until)
     return made
+
+
+def _varies(frame: pl.DataFrame, name: str) -> bool:
+    """Whether a column tells anything: IOB that is always 0 is made from doses instead."""
+    return name in frame.columns and frame[name].drop_nulls().n_unique() > 1
 
 
 def _board(name: str, config: CgmConfig) -> tuple[str, insulin.Remaining, float] | None:

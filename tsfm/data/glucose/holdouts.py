@@ -249,7 +249,7 @@ class HoldOut:
             train=rest.slice(0, cut),
             later=rest.select(later) if later else None,
             unseen=panel.select(unseen) if unseen else None,
-            first_origin={one: pd.Timestamp(self.times[one]) for one in later},
+            first_origin={one: pd.Timestamp(str(self.times[one])) for one in later},
         )
 
     def expect_untouched(self, provenance: Provenance) -> None:

@@ -91,10 +91,10 @@ def _files(directory: Path, patterns: Iterable[str]) -> list[Path]:
 def _key(files: Iterable[Path]) -> str:
     import xxhash
 
-    digest = xxhash.xxh3_64(f"version {_VERSION}")
+    digest = xxhash.xxh3_64(f"version {_VERSION}".encode())
     for file in files:
         state = file.stat()
-        digest.update(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}\n")
+        digest.update(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

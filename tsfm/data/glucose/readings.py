@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tsfm.data.glucose.cgm_config import CgmConfig
 from tsfm.data.glucose.columns import CLOCK, DATE, GLUCOSE, ITEM, TIME, Columns, guess_columns
 from tsfm.data.glucose.times import Times, read_times
-from tsfm.data.glucose.units import read_numbers
+from tsfm.data.glucose.units import Numbers, read_numbers
 from tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Readings:
     units
         Where the format tells it, else ``auto``.
     counts
-        Repairs so far: ``text`` and ``time``.
+        Repairs so far: ``text``, ``text_other`` and ``time``.
     facts
         What else is known: source, columns, remarks.
     static
@@ -102,22 +102,22 @@ def table_readings(
             where=f"{where}, column {columns.roles[ITEM]}",
             remedy="fill them in, or leave the rows out",
         )
-    _expect_readable(numbers[GLUCOSE].unreadable, numbers[GLUCOSE].example, config, where)
+    if config.bad_values == "refuse":
+        for role in roles:
+            _expect_readable(numbers[role], f"{where}, column {columns.roles[role]}")
     whole = pl.DataFrame(
         {
             "person": people,
             "timestamp": times.stamps,
             "bad_time": times.stamps.is_null(),
             **{role: numbers[role].values for role in roles},
-            **{
-                f"bad_{role}": _bad(table[columns.roles[role]], numbers[role].values)
-                for role in roles
-            },
+            **{f"bad_{role}": numbers[role].unreadable for role in roles},
         }
     )
     for (person,), rows in whole.group_by("person", maintain_order=True):
         counts = {
-            "text": int(sum(int(rows[f"bad_{role}"].sum()) for role in roles)),
+            "text": int(rows[f"bad_{GLUCOSE}"].sum()),
+            "text_other": sum(int(rows[f"bad_{role}"].sum()) for role in columns.covariates),
             "time": int(rows["bad_time"].sum()),
         }
         yield Readings(
@@ -183,22 +183,10 @@ def _row_ids(table: pl.DataFrame) -> list[str]:
     return [name for name in table.columns if table[name].n_unique() == len(table)]
 
 
-def _bad(cells: pl.Series, values: pl.Series) -> pl.Series:
-    """Cells that hold something, but no number."""
-    import polars as pl
-
-    from tsfm.data.glucose.units import _ABSENT
-
-    if cells.dtype.is_numeric() or cells.dtype in (pl.Boolean, pl.Null):
-        return pl.repeat(value=False, n=len(cells), eager=True)
-    words = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
-    return (values.is_null() & words.is_not_null() & ~words.is_in(_ABSENT)).fill_null(value=False)
-
-
-def _expect_readable(count: int, example: str, config: CgmConfig, where: str) -> None:
-    if count and config.bad_values == "refuse":
+def _expect_readable(numbers: Numbers, where: str) -> None:
+    if numbers.example:
         raise DataError(
-            f"{count} glucose cells hold no number, the first {example}",
+            f"{int(numbers.unreadable.sum())} cells hold no number, the first {numbers.example}",
             where=where,
             remedy="correct them, or set bad_values='repair' to make them unobserved",
         )

@@ -10,6 +10,12 @@ from tsfm.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import polars as pl
 
+_DAY_OR_MONTH = (
+    ("%m/%d/%Y", "%d/%m/%Y"),
+    ("%d-%m-%Y", "%m-%d-%Y"),
+    ("%m/%d/%y", "%d/%m/%y"),
+)
+_TIMES = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _EARLIEST, _LATEST = 1980, 2100
 _OFFSET = r"^([+-])(\d{2}):?(\d{2})?$"
 _SECONDS, _MILLISECONDS = (3e8, 4.2e9), (3e11, 4.2e12)
@@ -92,7 +98,7 @@ def _epochs(cells: pl.Series, where: str) -> Times:
             stamps = (values * factor).cast(pl.Int64).cast(pl.Datetime("us"))
             return Times(stamps=stamps, absolute=True)
     raise DataError(
-        f"times around {median} are neither seconds nor milliseconds since 1970",
+        f"times around {median!s} are neither seconds nor milliseconds since 1970",
         where=where,
         remedy="give dates as text, or epochs",
     )
@@ -109,7 +115,10 @@ def _written(text: pl.Series, date_format: str, where: str) -> Times:
         form = TextFormat(date=date_format, times=None) if date_format else TextFormat.of(local)
         stamps = form.read(text if date_format else local)
     except DataError as error:
-        raise DataError(error.what, where=where, remedy=error.remedy) from error
+        continuous = None if date_format else _day_or_month(local)
+        if continuous is None:
+            raise DataError(error.what, where=where, remedy=error.remedy) from error
+        stamps = continuous
     if isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone is not None:
         return Times(
             stamps=stamps.dt.replace_time_zone(None),
@@ -132,6 +141,20 @@ def _written(text: pl.Series, date_format: str, where: str) -> Times:
         offset_minutes=int(minutes.drop_nulls()[0]),
         unreadable=unreadable,
     )
+
+
+def _day_or_month(local: pl.Series) -> pl.Series | None:
+    """Dates read day first or month first, whichever runs on without gaps; ``None``: neither."""
+    from tsfm.data.ohlcv.date_text import TextFormat
+
+    for forms in _DAY_OR_MONTH:
+        reads = [TextFormat(date=form, times=_TIMES).read(local) for form in forms]
+        if any(read.null_count() > local.null_count() for read in reads):
+            continue
+        days = [1 + (read.dt.date().max() - read.dt.date().min()).days for read in reads]  # type: ignore[operator,union-attr]
+        if max(days) > 2 * min(days):
+            return reads[days.index(min(days))]
+    return None
 
 
 def _offsets(zone: pl.Series, where: str) -> pl.Series:

@@ -37,13 +37,13 @@ class Numbers:
     values
         ``Float64``; null where there is none, ``-inf`` for LOW and ``inf`` for HIGH.
     unreadable
-        Cells that hold something else than a number.
+        ``Boolean``: cells that hold something else than a number.
     example
         The first of them, with its row counted from 0.
     """
 
     values: pl.Series
-    unreadable: int = 0
+    unreadable: pl.Series
     example: str = ""
 
 
@@ -52,7 +52,8 @@ def read_numbers(cells: pl.Series) -> Numbers:
     import polars as pl
 
     if cells.dtype.is_numeric() or cells.dtype in (pl.Boolean, pl.Null):
-        return Numbers(values=cells.cast(pl.Float64).fill_nan(None))
+        none = pl.repeat(value=False, n=len(cells), dtype=pl.Boolean, eager=True)
+        return Numbers(values=cells.cast(pl.Float64).fill_nan(None), unreadable=none)
     text = cells.cast(pl.String).str.strip_chars()
     words = text.str.to_lowercase()
     text = text.set(words.is_in(_ABSENT), None)
@@ -65,7 +66,7 @@ def read_numbers(cells: pl.Series) -> Numbers:
     row = bad.arg_max() if bad.any() else None
     return Numbers(
         values=values.set(bad, None).fill_nan(None),
-        unreadable=int(bad.sum()),
+        unreadable=bad,
         example="" if row is None else f"{text[row]!r} in row {row}",
     )
 
@@ -119,8 +120,7 @@ def detect_units(
     if said is not None:
         if seen not in (None, said):
             raise DataError(
-                f"glucose is said to be in {said}, but half of its values lie below "
-                f"{median:.3g}" + (" " if seen == MMOL_L else " and half above"),
+                f"glucose is said to be in {said}, but its median is {median:.3g}",
                 where=where,
                 remedy="correct the column's name or the units given",
             )
