@@ -223,6 +223,7 @@ def test_what_is_better_the_higher_it_is_ranks_and_wins_so(scores: pd.DataFrame)
     assert list(higher["verdict"]) == [flipped[verdict] for verdict in lower["verdict"]]
     ratio = higher["value"] / higher["baseline_value"]
     np.testing.assert_allclose(higher["skill"], ratio - 1)
-    assert (higher["low"] <= higher["skill"]).all() and (higher["skill"] <= higher["high"]).all()
+    assert (higher["low"] <= higher["skill"]).all()
+    assert (higher["skill"] <= higher["high"]).all()
     best = higher[higher["is_best_baseline"]].groupby("variate")["baseline_value"].max()
     assert best["v0"] == higher.loc[higher["variate"] == "v0", "baseline_value"].max()

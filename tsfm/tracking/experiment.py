@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,55 @@ def open_experiment(
             yield record
         finally:
             del os.environ[RUN_OF_GROUP]
+
+
+@contextmanager
+def open_part(
+    record: MlflowRun | SilentRun,
+    name: str,
+    config: Any,
+    *,
+    entry_point: str,
+    tags: Mapping[str, str],
+) -> Iterator[MlflowRun | SilentRun]:
+    """A run under an experiment's own: one arm, one seed of several.
+
+    Its checkpoints belong in :func:`part_directory`. Where the experiment is gone on with, so is
+    the part of this name, if it had begun.
+
+    Parameters
+    ----------
+    name
+        Of the part within the experiment.
+    config
+        Of the part; recorded whole.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store cannot be used.
+    """
+    if isinstance(record, SilentRun):
+        yield SilentRun(part_directory(record, name))
+        return
+    earlier = record.part(name)
+    with MlflowRun.start(
+        record.experiment,
+        entry_point=entry_point,
+        run_name=name,
+        tags=tags,
+        resume=earlier,
+        parent=record.run_id,
+        uri=record.uri,
+    ) as part:
+        if earlier is None:
+            part.log_config(config)
+        yield part
+
+
+def part_directory(record: MlflowRun | SilentRun, name: str) -> Path:
+    """Where a part of an experiment keeps its checkpoints: ``outputs/<run id>/<name>``."""
+    return output_directory(record) / name
 
 
 def _is_first_process() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from tsfm.tracking.report import final_metrics
 from tsfm.training.trainer import FitResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from tsfm.data.preparation import Preparation
     from tsfm.tracking.runs import MlflowRun
 
 
@@ -41,8 +44,45 @@ def publish(
     register_as
         Empty: log the model without registering it.
     """
+    metrics = {
+        task.name: final_metrics(verdict, task.name)
+        for division in held_out
+        for task, _ in division.tasks
+    }
+    return publish_model(
+        record, result, name=verdict.model, preparation=source.preparation,
+        example=source.example, held_out=held_out, metrics=metrics, horizon=horizon,
+        register_as=register_as, inherited=inherited,
+    )  # fmt: skip
+
+
+def publish_model(
+    record: MlflowRun,
+    result: FitResult,
+    *,
+    name: str,
+    preparation: Preparation,
+    example: pd.DataFrame,
+    held_out: Sequence[HoldOut],
+    metrics: Mapping[str, Mapping[str, float]],
+    horizon: int,
+    register_as: str,
+    inherited: Provenance | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> LoggedForecaster:
+    """As :func:`publish`, of a model that was judged otherwise.
+
+    Parameters
+    ----------
+    name
+        Of the logged model.
+    metrics
+        Results by task.
+    tags
+        Of the logged and of the registered model.
+    """
     directory = result.model.save(result.model_directory)
-    source.preparation.save(directory)
+    preparation.save(directory)
     provenance = Provenance.of(*(division.train for division in held_out))
     if inherited is not None:
         provenance = provenance.inherit(inherited)
@@ -53,22 +93,23 @@ def publish(
         for task, panel in division.tasks
     ]
     leaks = [str(found) for found in overlaps if found]
-    tags = {"leakage": "; ".join(leaks) or "none"}
-    record.set_tags(tags)
+    told = {"leakage": "; ".join(leaks) or "none"}
+    record.set_tags(told)
     record.log_metrics({"leaked_bars": float(sum(o.seen for o in overlaps))}, step=result.steps)
+    tags = {**(tags or {}), **told}
     logged = log_model(
         record,
         directory,
-        name=verdict.model,
-        input_example=source.example,
+        name=name,
+        input_example=example,
         tags=tags,
         horizon=horizon,
         step=result.best_step,
     )
     for division in held_out:
         for task, panel in division.tasks:
-            metrics = final_metrics(verdict, task.name)
-            log_model_metrics(record, logged.model_id, metrics, panel, step=result.best_step)
+            found = metrics.get(task.name, {})
+            log_model_metrics(record, logged.model_id, found, panel, step=result.best_step)
     if not register_as:
         return logged
     version = register(record.client, logged.model_id, register_as, record.run_id, tags)

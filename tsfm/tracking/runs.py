@@ -257,6 +257,18 @@ class MlflowRun:
         """Send what waits to be sent."""
         self._metrics.flush()
 
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return str(self.client.get_experiment(self.experiment_id).name)
+
+    @tells_store_errors
+    def part(self, name: str) -> str | None:
+        """Id of the latest run of this name under this one."""
+        under = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.`mlflow.runName` = '{name}'"
+        found = self.client.search_runs([self.experiment_id], under, max_results=1)
+        return found[0].info.run_id if found else None
+
     def url(self) -> str:
         """Where to look at the run: its page, or the command that serves it."""
         page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
