@@ -51,6 +51,11 @@ def test_two_units_in_one_column_are_refused():
         glucose_panel(both.rename(columns={"glucose_mg_dl": "bg"}), CgmConfig())
 
 
+def test_infinities_are_counted():
+    panel, report = glucose_panel(person().replace({"glucose_mg_dl": {150: np.inf}}), CgmConfig())
+    assert report.counts["text"] == np.isnan(panel.series(0).target).sum() > 0
+
+
 def test_bad_people_may_be_left_out():
     bad = person().assign(glucose_mg_dl=30.0).rename(columns={"glucose_mg_dl": "bg"})
     source = {"a": person(), "bad": bad}

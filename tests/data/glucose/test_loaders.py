@@ -41,7 +41,7 @@ def test_lynch_2022(folder):
 def test_aleppo_2017_counts_days_and_leaves_calibrations_out(folder):
     write(folder, "Data Tables/HDeviceCGM.txt", {
         "RecID": range(40), "PtID": 3, "DeviceDtTmDaysFromEnroll": [-1] * 12 + [0] * 28,
-        "DeviceTm": CLOCKS.strftime("%H:%M:%S"), "GlucoseValue": glucose(),
+        "DeviceTm": CLOCKS.strftime("%H:%M:%S"), "GlucoseValue": ["High", *glucose()[1:]],
         "RecordType": ["CGM"] * 39 + ["Calibration"],
     })  # fmt: skip
     write(folder, "Data Tables/HDeviceWizard.txt", {
@@ -50,6 +50,7 @@ def test_aleppo_2017_counts_days_and_leaves_calibrations_out(folder):
     panel, _ = glucose_panel(f"aleppo_2017:{folder}", CgmConfig())
     assert panel.item_ids == ("3",)
     assert panel.lengths.tolist() == [39]
+    assert panel.series(0).target[0, 0] == 401
     assert panel.info.past_covariates == ("carbohydrates", "cob")
 
 

@@ -64,3 +64,9 @@ def test_cells_with_words_and_decimal_commas():
     assert numbers.values.to_list() == [101, 5.4, -np.inf, np.inf, None, None, None, None, None]
     assert numbers.unreadable.to_list() == [False] * 7 + [True, True]
     assert numbers.example == "'sick' in row 7"
+
+
+def test_infinities_are_no_readings():
+    numbers = read_numbers(pl.Series([100.0, np.inf, -np.inf, np.nan, None]))
+    assert numbers.values.to_list() == [100, None, None, None, None]
+    assert numbers.unreadable.to_list() == [False, True, True, False, False]

@@ -89,7 +89,7 @@ def panel_of(people: Mapping[str, Readings], config: CgmConfig) -> tuple[Panel, 
         "fingerprint": panel.fingerprint,
         "dropped columns": "; ".join(f"{k}: {v}" for k, v in dropped.items()) or "none",
         "zero variance": ", ".join(k for k, v in dropped.items() if "constant" in v) or "none",
-        "infinities": "0 (none can be stored)",
+        "infinities": "counted with cells that hold no number; none is stored",
         "units": ", ".join(sorted({f"glucose in {person.units}" for person in kept})),
     }
     return panel, quality_report(entries, name=config.name, facts=facts)

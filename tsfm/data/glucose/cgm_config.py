@@ -9,6 +9,7 @@ from tsfm.data import frequency
 from tsfm.errors import ConfigError, one_of
 
 ALL = "all"
+FORMATS = ("auto", "table", "brist1d", "ohio", "dexcom", "libreview", "nightscout")
 BAD_VALUES = ("repair", "refuse")
 SATURATED = ("keep", "unobserved")
 CARBOHYDRATE_CURVES = ("parabolic", "hovorka", "linear")
@@ -24,7 +25,7 @@ class CgmConfig:
     name
         Of the panel.
     format
-        Of files: ``auto``, or one of :data:`tsfm.data.glucose.readers.FORMATS`.
+        Of files: ``auto`` (by a look at them) or one of :data:`FORMATS`.
     columns
         Column by role, where the guess is wrong: ``{"glucose": "bg_mM", "insulin": "dose_units"}``;
         an empty column takes a role away.
@@ -104,6 +105,7 @@ class CgmConfig:
         for key in ("covariates", "known_covariates"):
             object.__setattr__(self, key, tuple(getattr(self, key)))
         object.__setattr__(self, "columns", dict(self.columns))
+        one_of("format", self.format, FORMATS)
         one_of("units", self.units, ("auto", "mg/dL", "mmol/L"))
         one_of("forecast_units", self.forecast_units, ("mg/dL", "mmol/L"))
         one_of("bad_values", self.bad_values, BAD_VALUES)

@@ -21,10 +21,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "clock": Kind("Clock went back", "summer time or a corrected clock; sorted by time"),
     "time": Kind("Unreadable time", "no date, or one that the clock skipped; the row was dropped"),
-    "text": Kind("Text for a number", "a cell that holds no number; unobserved"),
-    "text_other": Kind(
-        "Text for a covariate", "a cell of a covariate that holds no number; unobserved"
-    ),
+    "text": Kind("No number", "a cell that holds text or infinity; unobserved"),
+    "text_other": Kind("No number (covariate)", "a cell that holds text or infinity; unobserved"),
     "range": Kind("Impossible", "glucose outside 10–1000 mg/dL; unobserved"),
     "saturated": Kind(
         "Saturated", "at the sensor's limits (LOW, HIGH, 39 or 401 mg/dL)", repaired=False

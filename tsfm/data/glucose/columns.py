@@ -128,7 +128,7 @@ def guess_columns(
             raise DataError(
                 f"no column is known as {role}",
                 where=where,
-                remedy=f"give columns={{'{role}': ...}}, one of {', '.join(names)}",
+                remedy=f"give columns={{'{role}': '…'}}, one of {', '.join(names)}",
             )
     return Columns(roles=roles, unused=tuple(name for name in names if name not in roles.values()))
 

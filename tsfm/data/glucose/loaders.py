@@ -148,6 +148,7 @@ def _files_of(layout: TableLayout, found: Path, collection: Collection) -> list[
 def _read_table(path: Path, layout: TableLayout) -> pl.DataFrame:
     import polars as pl
 
+    from tsfm.data.glucose.harmonise import HIGH, LOW
     from tsfm.data.glucose.readers.cells import read_cells
     from tsfm.data.glucose.times import read_times
     from tsfm.data.glucose.units import read_numbers
@@ -172,6 +173,8 @@ def _read_table(path: Path, layout: TableLayout) -> pl.DataFrame:
     for name, sources in layout.columns.items():
         parts = [read_numbers(cells[source]).values for source in sources.split("+")]
         frame = pl.DataFrame({str(k): part for k, part in enumerate(parts)})
+        if name == "glucose_mg_dl":
+            frame = frame.with_columns(pl.all().replace({-float("inf"): LOW, float("inf"): HIGH}))
         total = frame.sum_horizontal(ignore_nulls=True) * layout.factor.get(name, 1.0)
         is_known = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
         columns[name] = total.set(~is_known, None)

@@ -92,7 +92,10 @@ def table_readings(
     roles = (GLUCOSE, *columns.covariates)
     numbers = {role: read_numbers(table[columns.roles[role]]) for role in roles}
     people = (
-        table[columns.roles[ITEM]].cast(pl.String).str.strip_chars()
+        table[columns.roles[ITEM]]
+        .cast(pl.String)
+        .str.strip_chars()
+        .str.replace(r"^(\d+)\.0$", "$1")
         if ITEM in columns.roles
         else pl.repeat(item_id, len(table), eager=True)
     )

@@ -52,8 +52,13 @@ def read_numbers(cells: pl.Series) -> Numbers:
     import polars as pl
 
     if cells.dtype.is_numeric() or cells.dtype in (pl.Boolean, pl.Null):
-        none = pl.repeat(value=False, n=len(cells), dtype=pl.Boolean, eager=True)
-        return Numbers(values=cells.cast(pl.Float64).fill_nan(None), unreadable=none)
+        values = cells.cast(pl.Float64).fill_nan(None)
+        infinite = values.is_infinite().fill_null(value=False)
+        return Numbers(
+            values=values.set(infinite, None),
+            unreadable=infinite,
+            example=f"infinity in row {infinite.arg_max()}" if infinite.any() else "",
+        )
     text = cells.cast(pl.String).str.strip_chars()
     words = text.str.to_lowercase()
     text = text.set(words.is_in(_ABSENT), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm.data.glucose.cgm_config import CgmConfig
 from tsfm.data.glucose.readings import Readings, merged
-from tsfm.errors import DataError, one_of
+from tsfm.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,6 @@ FORMATS: dict[str, str] = {
     "nightscout": "tsfm.data.glucose.readers.nightscout",
 }
 SUFFIXES = (".csv", ".parquet", ".xml", ".json")
-
-Source = "str | Path | pd.DataFrame | pl.DataFrame | Mapping[str, Any]"
 
 
 def read_source(
@@ -74,7 +72,6 @@ def read_source(
 
 def read_file(path: Path, config: CgmConfig, *, item_id: str) -> Iterator[Readings]:
     """The people of one file; ``item_id`` is the one person's of a file that names none."""
-    one_of("format", config.format, ("auto", *FORMATS))
     name = detect_format(path) if config.format == "auto" else config.format
     reader = import_module(FORMATS[name])
     yield from reader.read(path, config, item_id)

@@ -78,7 +78,7 @@ def _root(path: Path) -> ElementTree.Element:
         raise DataError(f"the XML cannot be read: {error}", where=str(path)) from error
     if root.tag != "patient" or "id" not in root.attrib:
         raise DataError(
-            f"<{root.tag}> is no OhioT1DM <patient id=...>",
+            f"<{root.tag}> is no OhioT1DM <patient id=…>",
             where=str(path),
             remedy="give files such as 559-ws-training.xml",
         )
