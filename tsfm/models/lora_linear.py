@@ -12,7 +12,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import Linear
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class MergedLinear(Linear):
@@ -33,6 +33,15 @@ class MergedLinear(Linear):
                     weight, cast(Tensor, left), cast(Tensor, right), alpha=self.scaling[name]
                 )
         return weight
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Make :attr:`weight` the base layer's own, to the last bit."""
+        if safe_merge or adapter_names is not None:
+            super().merge(safe_merge, adapter_names)
+            return
+        names = [name for name in self.active_adapters if name in self.lora_A]
+        cast(nn.Linear, self.get_base_layer()).weight.data = self.weight.detach().clone()
+        self.merged_adapters.extend(names)
 
     def forward(self, x: Tensor, *_args: object, **_kwargs: object) -> Tensor:
         return F.linear(x, self.weight, self.bias)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _RELEASED_KEYS = {
     "moirai": {"d_model", "patch_sizes", "scaling"},
+    "ttm": {"adaptive_patching_levels", "decoder_mode"},
     "chronos": {"chronos_config"},
     "patchtst": {"patch_length", "rope_percent"},
 }

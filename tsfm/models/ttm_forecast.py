@@ -125,7 +125,7 @@ def _rolled(
         ways = point
         if outputs.quantiles is not None:
             every = _numpy(outputs.quantiles, n_paths)[..., :steps, :]
-            spreads.append(every[:, 0] if n_paths == 1 else _pooled(every, config.quantile_levels))
+            spreads.append(every[:, 0] if n_paths == 1 else pooled(every, config.quantile_levels))
             ways = np.moveaxis(spreads[-1], -1, 1)
         ahead = first + steps
         if ahead < horizon:
@@ -145,9 +145,30 @@ def _numpy(values: torch.Tensor, n_paths: int) -> np.ndarray:
     return values.float().cpu().numpy().reshape(-1, n_paths, *values.shape[1:])
 
 
-def _pooled(
-    every: Float[np.ndarray, "series path target step level"], levels: Sequence[float]
+def pooled(
+    every: Float[np.ndarray, "series level target step level"], levels: Sequence[float]
 ) -> Float[np.ndarray, "series target step level"]:
-    """Quantiles of all paths' quantiles together."""
-    pooled = np.moveaxis(every, 1, -1).reshape(*every[:, 0].shape[:-1], -1)
-    return np.moveaxis(np.quantile(pooled, levels, axis=-1), 0, -1).astype(np.float32)
+    """Quantiles of all paths' forecasts together, exact where the paths agree.
+
+    A path for each level, and each path's quantiles: points that stand for the levels half-way to
+    their neighbours. Sorted together, their summed weights are brought to the scale of levels as
+    those of one path are.
+    """
+    known = np.asarray(levels)
+    weight = np.diff(np.concatenate([[0.0], (known[1:] + known[:-1]) / 2, [1.0]]))
+    values = np.moveaxis(every, 1, -1).reshape(*every[:, 0].shape[:-1], -1)
+    order = np.argsort(values, axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    share = np.outer(weight, weight).ravel()[order]
+    middles = np.concatenate([[0.0], np.cumsum(weight) - weight / 2, [1.0]])
+    summed = np.cumsum(share, axis=-1) - share / 2
+    place = np.interp(summed, middles, np.concatenate([[0.0], known, [1.0]]))
+    last = values.shape[-1] - 1
+    found = []
+    for level in known:
+        upper = np.clip((place < level).sum(axis=-1, keepdims=True), 1, last)
+        low, high = (np.take_along_axis(place, k, axis=-1) for k in (upper - 1, upper))
+        below, above = (np.take_along_axis(ordered, k, axis=-1) for k in (upper - 1, upper))
+        part = np.clip((level - low) / np.maximum(high - low, 1e-12), 0, 1)
+        found.append(below + part * (above - below))
+    return np.concatenate(found, axis=-1).astype(np.float32)
