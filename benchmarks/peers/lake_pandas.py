@@ -23,7 +23,7 @@ def default_features(bars: pd.DataFrame, timezone: str = "UTC") -> pd.DataFrame:
         ``symbol, ts`` and a ``float32`` column per feature, a row per bar.
     """
     frame = bars.reset_index(drop=True)
-    position = frame.groupby("symbol", sort=False).cumcount()
+    position = frame.groupby("symbol", sort=False, observed=True).cumcount()
     features = {**indicators(frame), **transforms(frame)}
     for name, warm_up in WARM_UPS.items():
         features[name] = features[name].where(position >= warm_up).astype(np.float32)
@@ -54,7 +54,7 @@ WARM_UPS = {
 
 def indicators(frame: pd.DataFrame) -> dict[str, pd.Series]:
     columns: dict[str, list[np.ndarray]] = {}
-    for _, rows in frame.groupby("symbol", sort=False).indices.items():
+    for _, rows in frame.groupby("symbol", sort=False, observed=True).indices.items():
         high, low, close, volume = (
             frame[name].to_numpy()[rows[0] : rows[-1] + 1]
             for name in ("high", "low", "close", "volume")
@@ -79,21 +79,21 @@ def indicators(frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def rolling_mean(frame: pd.DataFrame, values: pd.Series, window: int) -> pd.Series:
-    grouped = values.groupby(frame["symbol"], sort=False)
+    grouped = values.groupby(frame["symbol"], sort=False, observed=True)
     return grouped.rolling(window, min_periods=window // 2).mean().reset_index(drop=True)
 
 
 def transforms(frame: pd.DataFrame) -> dict[str, pd.Series]:
     symbol = frame["symbol"]
     log = {name: np.log(frame[name]) for name in ("open", "high", "low", "close")}
-    close = log["close"].groupby(symbol, sort=False)
+    close = log["close"].groupby(symbol, sort=False, observed=True)
     volume = np.log(frame["volume"].where(frame["volume"] > 0))
     ranges = (log["high"] - log["close"]) * (log["high"] - log["open"]) + (
         log["low"] - log["close"]
     ) * (log["low"] - log["open"])
     value = frame["close"] * frame["volume"].where(frame["volume"] > 0)
     illiquidity = close.diff().abs() / value
-    rolling = volume.groupby(symbol, sort=False).rolling(60, min_periods=30)
+    rolling = volume.groupby(symbol, sort=False, observed=True).rolling(60, min_periods=30)
     mean = rolling.mean().reset_index(drop=True)
     spread = rolling.std(ddof=0).reset_index(drop=True)
     return {
@@ -110,8 +110,8 @@ def transforms(frame: pd.DataFrame) -> dict[str, pd.Series]:
 def cross_section(
     frame: pd.DataFrame, features: dict[str, pd.Series], position: pd.Series
 ) -> dict[str, pd.Series]:
-    own = np.log(frame["close"]).groupby(frame["symbol"], sort=False).diff()
-    at = own.groupby(frame["ts"], sort=False)
+    own = np.log(frame["close"]).groupby(frame["symbol"], sort=False, observed=True).diff()
+    at = own.groupby(frame["ts"], sort=False, observed=True)
     others = at.transform("count") - 1
     basket = ((at.transform("sum") - own) / others).where(others > 0)
     own = own.where(basket.notna())
@@ -135,7 +135,9 @@ def cross_section(
     }
     made = {name: values.where(position >= WINDOW) for name, values in made.items()}
     for name in ("log_return_5", "log_return_60", "volume_z_60"):
-        made[f"rank_{name}"] = features[name].groupby(frame["ts"], sort=False).rank(pct=True)
+        made[f"rank_{name}"] = (
+            features[name].groupby(frame["ts"], sort=False, observed=True).rank(pct=True)
+        )
     return made
 
 
@@ -152,9 +154,9 @@ def calendar(frame: pd.DataFrame, timezone: str) -> dict[str, pd.Series]:
         made[f"{name}_sin"] = np.sin(2 * np.pi * share)
         made[f"{name}_cos"] = np.cos(2 * np.pi * share)
     day = stamps.dt.tz_localize(None).dt.normalize()
-    session = frame.groupby([frame["symbol"], day], sort=False)
+    session = frame.groupby([frame["symbol"], day], sort=False, observed=True)
     counts = session.size()
-    before = counts.groupby(level=0, sort=False).transform(
+    before = counts.groupby(level=0, sort=False, observed=True).transform(
         lambda sizes: sizes.shift(1).rolling(5, min_periods=1).max()
     )
     length = before.to_numpy()[session.ngroup().to_numpy()]

@@ -3,7 +3,8 @@
 ``python benchmarks/peers/lake_pandas_route.py LAKE OUT.arrow`` prints seconds as JSON; with a
 Parquet file in place of the lake, the many small files are left out of the account. Bars are read
 by pyarrow's threads, features made by pandas and TA-Lib (:mod:`lake_pandas`) in ``float64``, and
-written in ``float32`` as the panel's are. All bars are in memory at once, and taken to be clean.
+written in ``float32`` as the panel's are. Symbols are categories: grouping text anew for every
+column would take a seventh longer. All bars are in memory at once, and taken to be clean.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def peak_memory() -> float:
 def route(source: Path, out: Path, rows: int | None = None) -> None:
     files = dataset.dataset(source, format="parquet", partitioning="hive")
     bars = (files.head(rows, COLUMNS) if rows else files.to_table(COLUMNS)).to_pandas()
+    bars["symbol"] = bars["symbol"].astype("category")
     if source.is_dir():
         bars = bars.sort_values(["symbol", "ts"], ignore_index=True)
     table = pd.concat([default_features(bars), targets(bars)], axis=1)
@@ -54,7 +56,7 @@ def targets(bars: pd.DataFrame) -> pd.DataFrame:
     volume = np.log(bars["volume"].where(bars["volume"] > 0))
     made = {
         "log_close": log["close"],
-        "log_return": log["close"].groupby(bars["symbol"], sort=False).diff(),
+        "log_return": log["close"].groupby(bars["symbol"], sort=False, observed=True).diff(),
         "log_range": np.log(np.maximum(log["high"] - log["low"], RANGE_FLOOR)),
         "log_volume": volume,
     }
