@@ -149,6 +149,12 @@ class DynamicsConfig(TrainingConfig):
                 f"base_model={self.base_model!r} is of one arm",
                 remedy="give channel_mixing=attention or none, and model=patchtst or panda",
             )
+        if self.horizon < self.judging.chaos.horizons[0]:
+            raise ConfigError(
+                f"horizon={self.horizon} is shorter than the first that is judged, "
+                f"{self.judging.chaos.horizons[0]}",
+                remedy="give a longer one, or overrides=judging.chaos.horizons=[4,8]",
+            )
         self._check_data()
         if self.study and (self.data or self.channel_mixing != "both"):
             raise ConfigError(
