@@ -9,9 +9,17 @@ from scipy.special import ndtr
 
 from tsfm.models import ttm_kernels as kernels
 from tsfm.models import ttm_mixing
-from tsfm.models.ttm_mixing import MixerFunction, Weights, mix_features, mix_patches, mix_plainly
+from tsfm.models.ttm_mixing import (
+    FeatureMixing,
+    PatchMixing,
+    Weights,
+    mix_features,
+    mix_patches,
+    mix_plainly,
+)
 
 EPS = 1e-5
+FUNCTIONS = {False: FeatureMixing, True: PatchMixing}
 
 
 def make_weights(along: bool, *, gated: bool = True, spread: float = 0.3, **sizes: int) -> Weights:
@@ -58,7 +66,7 @@ def test_values_and_gradients_are_those_of_automatic_differentiation(along, gate
     x = torch.randn(rows, 6, 20, requires_grad=True)
     inputs = [x, *(w for w in weights if w is not None)]
     grad = torch.randn(rows, 6, 20)
-    ours = MixerFunction.apply(x, EPS, 0.0, along, *weights)
+    ours = FUNCTIONS[along].apply(x, EPS, 0.0, *weights)
     theirs = exactly(x, weights, along)
     torch.testing.assert_close(ours.double(), theirs, atol=2e-5, rtol=1e-5)
     expected = torch.autograd.grad(theirs, inputs, grad.double())
@@ -86,7 +94,7 @@ def test_dropout_keeps_what_it_says_and_gradients_go_where_values_went(along):
     ones = weights._replace(w2=torch.zeros_like(weights.w2), b2=torch.ones_like(weights.b2))
     ones = Weights(*(None if w is None else w.requires_grad_() for w in ones))
     x = torch.zeros(64, 32, 40, requires_grad=True)
-    out = MixerFunction.apply(x, EPS, 0.25, along, *ones)
+    out = FUNCTIONS[along].apply(x, EPS, 0.25, *ones)
     torch.testing.assert_close(out.unique(), torch.tensor([0.0, 4 / 3]))
     kept = float((out > 0).float().mean())
     assert abs(kept - 0.75) < 0.01
@@ -104,7 +112,7 @@ def test_dropout_s_gradient_is_that_of_its_own_draw(along):
     def value(change: float) -> torch.Tensor:
         torch.manual_seed(3)
         w1 = weights.w1 + change * torch.ones_like(weights.w1)
-        return MixerFunction.apply(x, EPS, 0.3, along, *weights._replace(w1=w1)).sum()
+        return FUNCTIONS[along].apply(x, EPS, 0.3, *weights._replace(w1=w1)).sum()
 
     (grad,) = torch.autograd.grad(value(0.0), [weights.w1])
     slope = (value(step) - value(-step)) / (2 * step)
@@ -123,7 +131,7 @@ def test_only_what_learns_gets_a_gradient():
 def test_other_precisions_and_many_threads_use_torch(monkeypatch):
     weights, x = make_weights(True), torch.randn(2, 6, 20)
     expected = mix_plainly(x, weights, EPS, 0.0, along_patches=True)
-    monkeypatch.setattr(ttm_mixing, "MixerFunction", None)
+    monkeypatch.setattr(ttm_mixing, "PatchMixing", None)
     double = Weights(*(None if w is None else w.double() for w in weights))
     torch.testing.assert_close(mix_patches(x.double(), double, EPS, 0.0).float(), expected)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)

@@ -23,8 +23,8 @@ class MergedLinear(Linear):
 
     @property
     def weight(self) -> Tensor:
-        weight = cast(Tensor, self.get_base_layer().weight)
-        if self.disable_adapters or self.merged:
+        weight = cast(Tensor, self.base_layer.weight)
+        if self._disable_adapters or self.merged_adapters:
             return weight
         for name in self.active_adapters:
             if name in self.lora_A:

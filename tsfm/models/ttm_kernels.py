@@ -37,6 +37,8 @@ _ERF_Q = tuple(
 )  # fmt: skip
 _ONE, _HALF, _LIMIT = np.float32(1), np.float32(0.5), np.float32(4)
 _LEAST, _MOST = np.float32(1e-25), np.float32(1e30)  # sums of exponentials that need no shift
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _ROOT_HALF, _DENSITY = np.float32(0.70710678), np.float32(0.39894228)
 
 _scalar = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nnan", "ninf"})
@@ -72,6 +74,16 @@ def normal_cdf(x):  # type: ignore[no-untyped-def]
     p = ((p + _ERF_P[5]) * s + _ERF_P[6]) * t
     q = (((_ERF_Q[0] * s + _ERF_Q[1]) * s + _ERF_Q[2]) * s + _ERF_Q[3]) * s + _ERF_Q[4]
     return _HALF + _HALF * (p / q)
+
+
+@_compiled
+def draw(seed, out):  # type: ignore[no-untyped-def]
+    """Random 64-bit words, a function of the seed (splitmix64, Steele et al. 2014)."""
+    for i in range(len(out)):
+        z = seed + np.uint64(i + 1) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * _MIX_1
+        z = (z ^ (z >> np.uint64(27))) * _MIX_2
+        out[i] = z ^ (z >> np.uint64(31))
 
 
 @_compiled

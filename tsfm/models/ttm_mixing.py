@@ -1,8 +1,9 @@
 """The two mixers of TinyTimeMixer as functions of their weights.
 
-On a CPU the passes between the matrix products are compiled (:mod:`tsfm.models.ttm_kernels`), and
-their gradients derived by hand: dropout and activations would otherwise cost as much as the
-products. Elsewhere, and under autocast or compilation, torch's own operations do the same.
+On a CPU the passes between the matrix products are compiled (:mod:`tsfm.models.ttm_kernels`), those
+along the patches with their small products (:mod:`tsfm.models.ttm_patch_kernels`), and gradients
+are derived by hand: dropout and activations would otherwise cost as much as the products.
+Elsewhere, and under autocast or compilation, torch's own operations do the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 _MOST_THREADS = 4  # beyond, torch's parallel operations are faster than our serial ones
 _BYTE = 256
 _NO_NOISE = np.empty((0, 0, 0), np.uint8)
+_NO_GATE = np.empty((1, 0), np.float32)
 
 
 class Weights(NamedTuple):
@@ -52,15 +54,17 @@ def _mix(x: Tensor, weights: Weights, eps: float, dropout: float, *, along_patch
     if not _is_compiled(x, weights):
         return mix_plainly(x, weights, eps, dropout, along_patches=along_patches)
     if torch.is_grad_enabled():
-        out: Tensor = MixerFunction.apply(x.contiguous(), eps, dropout, along_patches, *weights)
+        function = PatchMixing if along_patches else FeatureMixing
+        out: Tensor = function.apply(x.contiguous(), eps, dropout, *weights)
         return out
-    return _forward(x.contiguous(), weights, eps, _Dropout.of(dropout), along_patches).out
+    forward = _patches_forward if along_patches else _features_forward
+    return forward(x.contiguous(), weights, eps, _Dropout.of(dropout))[0]
 
 
 def mix_plainly(
     x: Tensor, weights: Weights, eps: float, dropout: float, *, along_patches: bool
 ) -> Tensor:
-    """What :class:`MixerFunction` computes, in torch's own operations."""
+    """What the compiled mixers compute, in torch's own operations."""
     norm, norm_bias, w1, b1, w2, b2, gate, gate_bias = weights
     product = _left if along_patches else F.linear
     hidden = F.gelu(product(F.layer_norm(x, x.shape[-1:], norm, norm_bias, eps), w1, b1))
@@ -97,17 +101,19 @@ class _Dropout(NamedTuple):
         return cls(np.uint8(threshold), np.float32(_BYTE / (_BYTE - threshold)))
 
     def noise(self, shape: torch.Size) -> np.ndarray:
-        """Random bytes by torch's generator; none where nothing is dropped."""
+        """Random bytes seeded by torch's generator; none where nothing is dropped."""
+        from tsfm.models.ttm_kernels import draw
+
         if self.threshold == 0:
             return _NO_NOISE
-        words = torch.empty(-(-shape.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        return words.view(torch.uint8)[: shape.numel()].view(shape).numpy()
+        words = np.empty(-(-shape.numel() // 8), np.uint64)
+        draw(np.uint64(torch.randint(2**63 - 1, ()).item()), words)
+        return words.view(np.uint8)[: shape.numel()].reshape(shape)
 
 
-class _Pass(NamedTuple):
+class FeaturePass(NamedTuple):
     """What a forward pass leaves for its gradients."""
 
-    out: Tensor
     u: Tensor
     h: Tensor
     a: Tensor
@@ -115,38 +121,35 @@ class _Pass(NamedTuple):
     gates: Tensor | None
     mean: np.ndarray
     inverse: np.ndarray
-    tile: np.ndarray
     noise: np.ndarray
     noise_out: np.ndarray
 
 
-def _forward(x: Tensor, w: Weights, eps: float, keep: _Dropout, along: bool) -> _Pass:
+def _features_forward(
+    x: Tensor, w: Weights, eps: float, keep: _Dropout
+) -> tuple[Tensor, FeaturePass]:
     from tsfm.models import ttm_kernels as kernels
 
-    width, values = x.shape[-1], x.numpy() if not x.requires_grad else x.detach().numpy()
-    product = _from_left if along else _from_right
-    u, out = torch.empty_like(x), torch.empty_like(x)
-    mean, inverse = np.empty((2, *x.shape[:2]), np.float32)
+    values, u, out = _np(x), torch.empty_like(x), torch.empty_like(x)
+    mean, inverse = np.empty(x.shape[:2], np.float32), np.empty(x.shape[:2], np.float32)
     kernels.norm(values, _np(w.norm), _np(w.norm_bias), np.float32(eps), u.numpy(), mean, inverse)
-    h = product(u, w.w1)
-    tile, noise = _tile(w.b1, width, along), keep.noise(h.shape)
-    a = torch.empty_like(h)
-    kernels.activate(h.numpy(), tile, noise, *keep, a.numpy())
-    y = product(a, w.w2)
-    noise_out, thinned = keep.noise(y.shape), y.numpy()
-    kernels.thin(thinned, _tile(w.b2, width, along), noise_out, *keep)
-    gates = None
+    h = _product(u, w.w1)
+    a, noise = torch.empty_like(h), keep.noise(h.shape)
+    tile = _np(w.b1)[None]
+    kernels.activate(h.numpy(), tile, noise, keep.threshold, keep.scale, a.numpy())
+    y = _product(a, w.w2)
+    thinned, noise_out, gates = y.numpy(), keep.noise(y.shape), None
+    kernels.thin(thinned, _np(w.b2)[None], noise_out, keep.threshold, keep.scale)
     if w.gate is None or w.gate_bias is None:
         torch.add(x, y, out=out)
     else:
-        gates = product(y, w.gate)
-        gate = kernels.gate_patches if along else kernels.gate_features
-        gate(values, thinned, gates.numpy(), _np(w.gate_bias), out.numpy())
-    return _Pass(out, u, h, a, y, gates, mean, inverse, tile, noise, noise_out)
+        gates = _product(y, w.gate)
+        kernels.gate_features(values, thinned, gates.numpy(), _np(w.gate_bias), out.numpy())
+    return out, FeaturePass(u, h, a, y, gates, mean, inverse, noise, noise_out)
 
 
-class MixerFunction(torch.autograd.Function):
-    """A mixer along features, or along patches, and its gradients; float32 on a CPU."""
+class FeatureMixing(torch.autograd.Function):
+    """A mixer along the features and its gradients; float32 on a CPU."""
 
     @staticmethod
     def forward(
@@ -154,96 +157,138 @@ class MixerFunction(torch.autograd.Function):
         x: Float[Tensor, "row patch dim"],
         eps: float,
         dropout: float,
-        along_patches: bool,
         *weights: Tensor | None,
     ) -> Float[Tensor, "row patch dim"]:
-        keep, learns = _Dropout.of(dropout), any(ctx.needs_input_grad)
-        w = Weights(*(None if v is None else v.detach() for v in weights))  # type: ignore[arg-type]
-        done = _forward(x.detach(), w, eps, keep, along_patches)
-        if learns:
-            ctx.save_for_backward(x, done.u, done.h, done.a, done.y, done.gates, *weights)
-            arrays = (done.mean, done.inverse, done.tile, done.noise, done.noise_out)
-            ctx.kept = (*arrays, keep, along_patches)
-        return done.out
+        keep = _Dropout.of(dropout)
+        out, kept = _features_forward(x.detach(), _detached(weights), eps, keep)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(x, *weights)
+            ctx.kept = kept, keep
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from tsfm.models import ttm_kernels as kernels
 
-        x, u, h, a, y, gates, *weights = ctx.saved_tensors
-        w = Weights(*weights)
-        mean, inverse, tile, noise, noise_out, keep, along = ctx.kept
-        needs = Weights(*ctx.needs_input_grad[4:])
-        product, outer = (_from_left, _outer_left) if along else (_from_right, _outer_right)
+        x, *weights = ctx.saved_tensors
+        w, needs = Weights(*weights), Weights(*ctx.needs_input_grad[3:])
+        kept, keep = ctx.kept
         grad, width = grad.contiguous(), x.shape[-1]
         found: dict[str, Tensor | None] = dict.fromkeys(Weights._fields)
-        grad_y = grad.clone() if gates is None else torch.empty_like(y)
-        if gates is not None and w.gate is not None:
-            grad_z, bias = torch.empty_like(y), torch.zeros(len(w.gate))
-            gate_back = kernels.gate_patches_back if along else kernels.gate_features_back
-            gate_back(*(v.numpy() for v in (grad, y, gates, grad_z, grad_y, bias)))
-            if needs.gate:
-                found["gate"] = outer(grad_z, y)
-            found["gate_bias"] = bias
-            product(grad_z, w.gate.t(), onto=grad_y)
-        grad_tile = np.zeros((len(w.b2) if along else 1, width), np.float32)
-        kernels.thin_back(grad_y.numpy(), noise_out, keep.threshold, keep.scale, grad_tile)
-        found["b2"] = _gathered(grad_tile, along)
-        if needs.w2:
-            found["w2"] = outer(grad_y, a)
-        grad_h, grad_tile = product(grad_y, w.w2.t()), np.zeros_like(tile)
+        if kept.gates is None or w.gate is None:
+            grad_y = grad.clone()
+        else:
+            grad_y, grad_z, bias = torch.empty_like(x), torch.empty_like(x), torch.zeros(width)
+            arrays = (grad, kept.y, kept.gates, grad_z, grad_y, bias)
+            kernels.gate_features_back(*(v.numpy() for v in arrays))
+            found |= {"gate": _outer(grad_z, kept.y) if needs.gate else None, "gate_bias": bias}
+            grad_y.view(-1, width).addmm_(grad_z.view(-1, width), w.gate)
+        b2, b1 = torch.zeros(1, len(w.b2)), torch.zeros(1, len(w.b1))
+        kernels.thin_back(grad_y.numpy(), kept.noise_out, keep.threshold, keep.scale, b2.numpy())
+        grad_h = _product(grad_y, w.w2.t())
         kernels.activate_back(
-            grad_h.numpy(), h.numpy(), tile, noise, keep.threshold, keep.scale, grad_tile
-        )
-        found["b1"] = _gathered(grad_tile, along)
-        if needs.w1:
-            found["w1"] = outer(grad_h, u)
+            grad_h.numpy(), kept.h.numpy(), _np(w.b1)[None], kept.noise, keep.threshold,
+            keep.scale, b1.numpy(),
+        )  # fmt: skip
+        found |= {
+            "b1": b1[0],
+            "b2": b2[0],
+            "w1": _outer(grad_h, kept.u) if needs.w1 else None,
+            "w2": _outer(grad_y, kept.a) if needs.w2 else None,
+        }
         grad_x: Tensor | None = None
         if ctx.needs_input_grad[0] or needs.norm or needs.norm_bias:
-            grad_u, grad_x = product(grad_h, w.w1.t()), torch.empty_like(x)
-            grad_norm, grad_bias = torch.zeros(2, width).unbind()
+            grad_u, grad_x = _product(grad_h, w.w1.t()), torch.empty_like(x)
+            norm, norm_bias = torch.zeros(width), torch.zeros(width)
             kernels.norm_back(
-                grad.numpy(), grad_u.numpy(), _np(x), mean, inverse, _np(w.norm),
-                grad_norm.numpy(), grad_bias.numpy(), grad_x.numpy(),
+                grad.numpy(), grad_u.numpy(), _np(x), kept.mean, kept.inverse, _np(w.norm),
+                norm.numpy(), norm_bias.numpy(), grad_x.numpy(),
             )  # fmt: skip
-            found |= {"norm": grad_norm, "norm_bias": grad_bias}
-        return grad_x, None, None, None, *found.values()
+            found |= {"norm": norm, "norm_bias": norm_bias}
+        return grad_x, None, None, *found.values()
+
+
+def _patches_forward(
+    x: Tensor, w: Weights, eps: float, keep: _Dropout, *, learns: bool = False
+) -> tuple[Tensor, tuple[Any, ...]]:
+    from tsfm.models.ttm_patch_kernels import PatchPass, PatchWeights, mix_patches
+
+    (rows, patches, width), hidden = x.shape, len(w.b1)
+    kept_rows = rows if learns else 1
+    tiles = {
+        name: np.repeat(_np(getattr(w, name)), width).reshape(-1, width) for name in ("b1", "b2")
+    }
+    gates = (
+        (_NO_GATE, _NO_GATE[0])
+        if w.gate is None or w.gate_bias is None
+        else (_np(w.gate), _np(w.gate_bias))
+    )
+    arrays = PatchWeights(
+        _np(w.norm), _np(w.norm_bias), _np(w.w1), tiles["b1"], _np(w.w2), tiles["b2"], *gates
+    )
+    wide, narrow = (kept_rows, hidden, width), (kept_rows, patches, width)
+    kept = PatchPass(
+        *(np.empty(shape, np.float32) for shape in (narrow, wide, wide, narrow, narrow)),
+        *(np.empty(narrow[:2], np.float32) for _ in range(2)),
+    )
+    noise = keep.noise(torch.Size((rows, *wide[1:]))), keep.noise(x.shape)
+    out = torch.empty_like(x)
+    values, threshold, scale = _np(x), keep.threshold, keep.scale
+    mix_patches(values, arrays, np.float32(eps), *noise, threshold, scale, kept, out.numpy())
+    return out, (arrays, noise, keep, kept)
+
+
+class PatchMixing(torch.autograd.Function):
+    """A mixer along the patches and its gradients; float32 on a CPU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Float[Tensor, "row patch dim"],
+        eps: float,
+        dropout: float,
+        *weights: Tensor | None,
+    ) -> Float[Tensor, "row patch dim"]:
+        learns = any(ctx.needs_input_grad)
+        out, kept = _patches_forward(
+            x.detach(), _detached(weights), eps, _Dropout.of(dropout), learns=learns
+        )
+        if learns:
+            ctx.save_for_backward(x, *weights)
+            ctx.kept = kept
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from tsfm.models.ttm_patch_kernels import PatchWeights, mix_patches_back
+
+        x, *_ = ctx.saved_tensors
+        arrays, noise, keep, kept = ctx.kept
+        found, grad_x = PatchWeights(*(np.zeros_like(v) for v in arrays)), torch.empty_like(x)
+        mix_patches_back(
+            grad.contiguous().numpy(), _np(x), arrays, *noise, keep.threshold, keep.scale, kept,
+            found, grad_x.numpy(),
+        )  # fmt: skip
+        summed = found._replace(b1=found.b1.sum(axis=1), b2=found.b2.sum(axis=1))
+        needed = zip(summed, ctx.needs_input_grad[3:], strict=True)
+        return grad_x, None, None, *(torch.from_numpy(v) if needs else None for v, needs in needed)
+
+
+def _detached(weights: tuple[Tensor | None, ...]) -> Weights:
+    return Weights(*(None if w is None else w.detach() for w in weights))  # type: ignore[arg-type]
 
 
 def _np(x: Tensor) -> np.ndarray:
     return x.detach().numpy()
 
 
-def _tile(bias: Tensor, width: int, along_patches: bool) -> np.ndarray:
-    """A bias as what is added to each row's patches and features."""
-    values = _np(bias)
-    return np.repeat(values, width).reshape(-1, width) if along_patches else values[None]
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weightᵀ`` along the features."""
+    return torch.mm(x.view(-1, x.shape[-1]), weight.t()).view(*x.shape[:-1], -1)
 
 
-def _gathered(tile: np.ndarray, along_patches: bool) -> Tensor:
-    return torch.from_numpy(tile.sum(axis=1) if along_patches else tile[0])
-
-
-def _from_right(x: Tensor, weight: Tensor, onto: Tensor | None = None) -> Tensor:
-    """``x @ weightᵀ`` along the features, added onto ``onto`` in place where that is given."""
-    flat = x.view(-1, x.shape[-1])
-    if onto is not None:
-        return onto.view(-1, len(weight)).addmm_(flat, weight.t())
-    return torch.mm(flat, weight.t()).view(*x.shape[:-1], -1)
-
-
-def _from_left(x: Tensor, weight: Tensor, onto: Tensor | None = None) -> Tensor:
-    """``weight @ x`` along the patches, added onto ``onto`` in place where that is given."""
-    weights = weight.expand(len(x), -1, -1)
-    return torch.bmm(weights, x) if onto is None else onto.baddbmm_(weights, x)
-
-
-def _outer_right(grad: Tensor, x: Tensor) -> Tensor:
-    """Gradient of the weight of ``x @ weightᵀ``."""
+def _outer(grad: Tensor, x: Tensor) -> Tensor:
+    """Gradient of that product's weight."""
     return torch.mm(grad.view(-1, grad.shape[-1]).t(), x.view(-1, x.shape[-1]))
-
-
-def _outer_left(grad: Tensor, x: Tensor) -> Tensor:
-    """Gradient of the weight of ``weight @ x``."""
-    return torch.bmm(grad, x.transpose(1, 2)).sum(0)
