@@ -12,14 +12,15 @@ trained is not trained again, one that was interrupted goes on from its last che
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parameter, run
 from experiments.config import described, resumed
-from experiments.dynamics_config import DynamicsConfig
+from experiments.dynamics_arms import Trained, matched_table, publish, train
+from experiments.dynamics_config import DynamicsConfig, Scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.models.base import Forecaster
     from tsfm.tracking.experiment import SilentRun
-    from tsfm.tracking.registry import LoggedForecaster
     from tsfm.tracking.runs import MlflowRun
-    from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
     "data": Parameter("data", "a panel or directory of trajectories; empty: simulate them"),
@@ -52,31 +51,6 @@ PARAMETERS = {
     "register_as": Parameter("register_as", "registered as <name>-none and <name>-attention"),
     "resume": Parameter("resume", "id of an interrupted run to go on with, by its own settings"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """One arm, trained with one seed.
-
-    Attributes
-    ----------
-    arm, name
-        ``none`` or ``attention``, and what tables call it.
-    part
-        Its own run.
-    flops
-        Of one training step, forward and backward.
-    tokens
-        Of one training step.
-    """
-
-    arm: str
-    name: str
-    seed: int
-    part: MlflowRun | SilentRun
-    result: FitResult
-    flops: float
-    tokens: int
 
 
 def main(config: DynamicsConfig) -> None:
@@ -101,26 +75,54 @@ def main(config: DynamicsConfig) -> None:
         division = hold_out(load_trajectories(config, record), config)
         record_panels(record, [division])
 
-        trained = [
-            train(arm, seed, division, config, record, parts)
-            for seed in config.all_seeds
-            for arm in config.arms
-        ]
+        *smaller, trained = (
+            train_arms(scale, division, config, record, parts) for scale in config.study
+        )
         if isinstance(record, SilentRun):
             return
         match = matched_table(trained)
-        contest = judge(trained, division, zero_shot, config)
+        contest = judge(trained, division, config, make_baselines(division, config), zero_shot)
         steps = reached(config.judging.headline_steps, division, config)
         told = conclusion(contest, metric=metric, steps=steps)
+        scales = None
+        if smaller:
+            contests = [*(judge(arms, division, config) for arms in smaller), contest]
+            law, scales = compare_scales(record, contests, config, steps)
+            told += f" {law}"
         record_contest(
             record, contest, division.tasks, config=config.judging.chaos, metric=metric,
-            steps=steps, match=match, conclusion=told,
+            steps=steps, match=match, conclusion=told, scales=scales,
         )  # fmt: skip
         record_channel_map(record, trained[-1].result.model, division.tasks)
 
         logged = [publish(one, contest, division, config) for one in trained]
     uris = [one.uri for one in logged]
-    show_contest(record, contest, match, registered=uris, metric=metric, conclusion=told)
+    show_contest(
+        record, contest, match,
+        registered=uris, metric=metric, conclusion=told, scales=scales,
+    )  # fmt: skip
+
+
+def train_arms(
+    scale: Scale,
+    division: HoldOut,
+    config: DynamicsConfig,
+    record: MlflowRun | SilentRun,
+    parts: ExitStack,
+) -> list[Trained]:
+    """Every arm with every seed, one after the other, on as much as the scale says."""
+    from tsfm.evaluation.family_holdout import at_scale
+
+    largest = config.study[-1]
+    if scale != largest:
+        shares = scale.systems / largest.systems, scale.trajectories / largest.trajectories
+        division = at_scale(division, *shares, seed=config.seed)
+    name = scale.name if len(config.study) > 1 else ""
+    return [
+        train(arm, seed, division, config.at(scale), record, parts, scale=name)
+        for seed in config.all_seeds
+        for arm in config.arms
+    ]
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -134,23 +136,26 @@ def load_trajectories(config: DynamicsConfig, record: MlflowRun | SilentRun) -> 
 
     if config.data:
         return opened(Path(config.data))
-    expect_both_sides(config.ensemble)
+    expect_both_sides(config.simulated)
     with progress_bar("simulating", "systems") as show:
-        panel, report = simulated(config.ensemble, progress=show)
+        panel, report = simulated(config.simulated, progress=show)
     if not isinstance(record, SilentRun):
-        record.log_file(report)
+        record.log_file(report, "ensemble")
     return panel
 
 
 def hold_out(panel: Panel, config: DynamicsConfig) -> HoldOut:
-    """Families held out, and some trajectories of the families trained on."""
+    """Families held out, and some trajectories of the families trained on.
+
+    Of several scales, all are asked the same: in distribution, systems that the smallest one knows.
+    """
     from tsfm.data.dynamics.families import PROVENANCE, split_by_family
-    from tsfm.evaluation.family_holdout import hold_out_families
+    from tsfm.evaluation.family_holdout import asked_alike, at_scale, hold_out_families
 
     ensemble, judging = config.ensemble, config.judging
     known = PROVENANCE in panel.info.provenance
     drawn = (None, None) if known else (ensemble.held_out, ensemble.seed)
-    return hold_out_families(
+    division = hold_out_families(
         split_by_family(panel, *drawn),
         context=config.context,
         horizon=config.horizon,
@@ -161,129 +166,11 @@ def hold_out(panel: Panel, config: DynamicsConfig) -> HoldOut:
         test_share=judging.test_share,
         seed=config.seed,
     )
-
-
-# --- the arms -------------------------------------------------------------------------------------
-
-
-def train(
-    arm: str,
-    seed: int,
-    division: HoldOut,
-    config: DynamicsConfig,
-    record: MlflowRun | SilentRun,
-    parts: ExitStack,
-) -> Trained:
-    """One arm: the same windows in the same order as the other, as many steps, as many weights."""
-    import torch
-
-    from tsfm.tracking.experiment import open_part, part_directory
-    from tsfm.training.chaos_monitor import ChaosMonitor
-    from tsfm.training.cost import step_cost
-    from tsfm.training.tensorboard import events_beside
-    from tsfm.training.trainer import fit, last_checkpoint
-
-    torch.manual_seed(seed)
-    model = build(arm, config, width=len(division.train.info.variates))
-    name = f"{arm}-{seed}"
-    trainer = replace(config.trainer, seed=seed)
-    output = part_directory(record, name)
-    part = parts.enter_context(
-        open_part(
-            record, name, {"model": model.config, "trainer": trainer},
-            entry_point="dynamics", tags={"arm": arm, "seed": str(seed)},
-        )
-    )  # fmt: skip
-    tokens, flops = step_cost(model, division.train, trainer)
-    with events_beside(part, output, config.tensorboard) as logger:
-        task, panel = division.validation_task
-        result = fit(
-            model,
-            division.train,
-            validation=division.validation,
-            config=trainer,
-            augment=config.augment,
-            output_dir=output,
-            resume_from=last_checkpoint(output) if config.resume else None,
-            logger=logger,
-            on_validation=ChaosMonitor(task, panel, logger, config.judging.chaos),
-        )
-    return Trained(
-        arm=arm, name=f"{model.name}-{arm}", seed=seed, part=part, result=result,
-        tokens=tokens, flops=flops,
-    )  # fmt: skip
-
-
-def build(arm: str, config: DynamicsConfig, *, width: int) -> Any:
-    """An untrained model, or the base model, with or without channel mixing."""
-    from tsfm.models.patchtst import PatchTST
-    from tsfm.models.patchtst_config import matched
-    from tsfm.models.patchtst_hf import HfPatchTST
-
-    if config.is_reference:
-        mixing = replace(config.model, variates=config.train_variates or width)
-        n_parameters = replace(mixing, channel_mixing="attention").n_parameters
-        return HfPatchTST(replace(mixing, channel_mixing=arm).matched(n_parameters))
-    mixing = replace(config.model, channel_mixing="attention", train_variates=config.train_variates)
-    if config.base_model:
-        return load_base(arm, config)
-    return PatchTST(mixing if arm == "attention" else matched(mixing, arm))
-
-
-def load_base(arm: str, config: DynamicsConfig) -> Any:
-    """The base model, which must be of this arm and of this patch size."""
-    from tsfm.models.patchtst import PatchTST
-    from tsfm.tracking.registry import resolve
-
-    model = config.model
-    registered = config.base_model.startswith("models:/")
-    return PatchTST.from_pretrained(
-        resolve(config.base_model) if registered else config.base_model,
-        channel_mixing=arm,
-        patch=model.patch,
-        mode=model.mode,
-        context=config.context,
-        horizon=config.horizon,
-        train_variates=config.train_variates,
-    )
-
-
-def matched_table(trained: list[Trained]) -> pd.DataFrame:
-    """Size and cost of every arm and seed.
-
-    Raises
-    ------
-    ConfigError
-        When the arms' numbers of parameters differ by more than 2 %.
-    """
-    import pandas as pd
-
-    from tsfm.errors import ConfigError
-
-    rows = []
-    for one in trained:
-        info, speed = one.result.model.info(), one.result.tokens_per_second
-        rows.append(
-            {
-                "arm": one.name,
-                "seed": one.seed,
-                "parameters": info["parameters"],
-                "GFLOP per step": float(f"{one.flops / 1e9:.4g}"),
-                "ms per step": round(1000 * one.tokens / speed, 1) if speed else float("nan"),
-                "steps": one.result.steps,
-                "tokens": one.tokens * one.result.steps,
-                "best step": one.result.best_step,
-                "validation loss": round(one.result.validation_loss or float("nan"), 4),
-            }
-        )
-    table = pd.DataFrame(rows)
-    sizes = table["parameters"]
-    if sizes.max() > 1.02 * sizes.min():
-        raise ConfigError(
-            f"the arms have {sizes.min():,} and {sizes.max():,} parameters",
-            remedy="choose another model.d_ff",
-        )
-    return table
+    first, largest = config.study[0], config.study[-1]
+    if first == largest:
+        return division
+    shares = first.systems / largest.systems, first.trajectories / largest.trajectories
+    return asked_alike(division, at_scale(division, *shares, seed=config.seed).train)
 
 
 # --- judging --------------------------------------------------------------------------------------
@@ -292,8 +179,9 @@ def matched_table(trained: list[Trained]) -> pd.DataFrame:
 def judge(
     trained: list[Trained],
     division: HoldOut,
-    zero_shot: dict[str, Forecaster],
     config: DynamicsConfig,
+    baselines: Mapping[str, Forecaster] | None = None,
+    zero_shot: Mapping[str, Forecaster] | None = None,
 ) -> Contest:
     """Arms, baselines and zero-shot models on the same windows."""
     from rich.console import Console
@@ -306,7 +194,7 @@ def judge(
     with Console(stderr=True).status("judging") as status:
         return hold_contest(
             arms,
-            make_baselines(division, config),
+            baselines or {},
             division.tasks,
             config=config.judging.chaos,
             zero_shot=zero_shot,
@@ -315,6 +203,21 @@ def judge(
             metric=config.judging.headline_metric,
             told=lambda name: status.update(f"judging {name}"),
         )
+
+
+def compare_scales(
+    record: MlflowRun, contests: Sequence[Contest], config: DynamicsConfig, steps: int
+) -> tuple[str, pd.DataFrame]:
+    """How the ratio of errors changes with scale, arm to arm and to context parroting: in words,
+    and as a table."""
+    from tsfm.evaluation.scaling import fit_scalings, scalings_told
+    from tsfm.tracking.contest_report import record_scalings, scale_table
+
+    metric, sizes = config.judging.headline_metric, [scale.size for scale in config.study]
+    scalings = fit_scalings(contests, sizes, metric=metric, steps=steps)
+    named = dict(zip((scale.name for scale in config.study), contests, strict=True))
+    record_scalings(record, scalings, named)
+    return scalings_told(scalings, metric), scale_table(named, metric, steps)
 
 
 def make_baselines(division: HoldOut, config: DynamicsConfig) -> dict[str, Forecaster]:
@@ -351,49 +254,6 @@ def reached(steps: int, division: HoldOut, config: DynamicsConfig) -> int:
     """The largest of the horizons that is no more than ``steps`` and that all groups reach."""
     least = min(task.horizon for task, _ in division.tasks)
     return max(one for one in config.judging.chaos.horizons if one <= min(steps, least))
-
-
-# --- the models -----------------------------------------------------------------------------------
-
-
-def publish(
-    one: Trained, contest: Contest, division: HoldOut, config: DynamicsConfig
-) -> LoggedForecaster:
-    """Log and register one arm in its own run, with what it achieved on every group."""
-    from tsfm.data.preparation import ColumnPreparation
-    from tsfm.tracking.contest_report import arm_metrics
-    from tsfm.tracking.publish import publish_model
-    from tsfm.tracking.report import record_fit, record_panels
-    from tsfm.tracking.runs import MlflowRun
-
-    assert isinstance(one.part, MlflowRun)
-    metrics = {task.name: arm_metrics(contest, one.name, task.name) for task, _ in division.tasks}
-    record_panels(one.part, [division])
-    record_fit(one.part, one.result)
-    one.part.log_metrics({"gflop_per_step": one.flops / 1e9}, step=one.result.steps)
-    return publish_model(
-        one.part,
-        one.result,
-        name=one.name,
-        preparation=ColumnPreparation(variates=division.train.info.variates),
-        example=example_of(division.train, config.context),
-        held_out=[division],
-        metrics=metrics,
-        horizon=config.horizon,
-        register_as=f"{config.register_as}-{one.arm}" if config.register_as else "",
-        tags={"arm": one.arm, "seed": str(one.seed)},
-    )
-
-
-def example_of(panel: Panel, points: int) -> pd.DataFrame:
-    """The latest points of the first trajectory, dated by seconds; NaN where it has no variate."""
-    import pandas as pd
-
-    series = panel.series(0)
-    points = min(points, series.length)
-    columns = dict(zip(panel.info.variates, series.target[:, -points:].astype(float), strict=True))
-    stamps = pd.date_range("2000-01-01", periods=points, freq="s")
-    return pd.DataFrame({"item_id": series.item_id, "timestamp": stamps, **columns})
 
 
 if __name__ == "__main__":

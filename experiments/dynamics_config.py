@@ -14,6 +14,7 @@ from tsfm.evaluation.chaos_config import ChaosConfig
 from tsfm.models import BASELINES
 
 ARMS = ("none", "attention")
+LEAST_SCALES = 3
 KINDS = ("PatchTSTConfig", "HfPatchTSTConfig")
 
 
@@ -156,7 +157,12 @@ class DynamicsConfig(TrainingConfig):
                 remedy="give a longer one, or overrides=judging.chaos.horizons=[4,8]",
             )
         self._check_data()
-        if self.study and (self.data or self.channel_mixing != "both"):
+        if self.scales and len(self.study) < LEAST_SCALES:
+            raise ConfigError(
+                f"scales={self.scales!r} names {len(self.study)} scales",
+                remedy=f"give {LEAST_SCALES} or more, to fit a law",
+            )
+        if self.scales and (self.data or self.channel_mixing != "both"):
             raise ConfigError(
                 f"scales={self.scales!r} with data={self.data!r}, "
                 f"channel_mixing={self.channel_mixing}",
@@ -201,9 +207,12 @@ class DynamicsConfig(TrainingConfig):
 
     @property
     def study(self) -> tuple[Scale, ...]:
-        """The scales, smallest first."""
+        """The scales, smallest first; without any, the config's own."""
+        if not self.scales:
+            own = self.ensemble.n_systems, self.ensemble.n_trajectories, self.trainer.max_steps
+            return (Scale(systems=own[0], trajectories=own[1], steps=own[2]),)
         words = [word for word in re.split(r"[,\s]+", self.scales.strip()) if word]
-        if words and not all(re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", word) for word in words):
+        if not all(re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", word) for word in words):
             raise ConfigError(
                 f"scales={self.scales!r}",
                 remedy="write systems x trajectories x steps, for instance 8x4x200,16x8x600",
@@ -212,12 +221,24 @@ class DynamicsConfig(TrainingConfig):
         scales = [Scale(systems=a, trajectories=b, steps=c) for a, b, c in numbers]
         return tuple(sorted(scales, key=lambda scale: scale.size))
 
-    def at(self, scale: Scale) -> DynamicsConfig:
-        """This experiment at another scale."""
-        trainer = self.trainer
-        shorter = min(trainer.warmup_steps, max(1, scale.steps // 10))
+    @property
+    def simulated(self) -> EnsembleConfig:
+        """The ensemble; of several scales, the one that all of them are parts of."""
+        if not self.scales:
+            return self.ensemble
         return replace(
-            self,
-            scales="",
-            trainer=replace(trainer, max_steps=scale.steps, warmup_steps=shorter),
+            self.ensemble,
+            n_systems=max(scale.systems for scale in self.study),
+            n_trajectories=max(scale.trajectories for scale in self.study),
         )
+
+    def at(self, scale: Scale) -> DynamicsConfig:
+        """This experiment with the steps of one scale."""
+        if not self.scales:
+            return self
+        warmup = min(self.trainer.warmup_steps, max(1, scale.steps // 10))
+        every = min(self.trainer.validate_every, max(1, scale.steps // 4))
+        trainer = replace(
+            self.trainer, max_steps=scale.steps, warmup_steps=warmup, validate_every=every
+        )
+        return replace(self, trainer=trainer)

@@ -8,7 +8,13 @@ from support.trajectories import MEMBERS, trajectories
 from tsfm.data.dynamics.families import members_of, split_by_family
 from tsfm.data.panel import Panel
 from tsfm.errors import DataError
-from tsfm.evaluation.family_holdout import divided, evenly, hold_out_families
+from tsfm.evaluation.family_holdout import (
+    asked_alike,
+    at_scale,
+    divided,
+    evenly,
+    hold_out_families,
+)
 from tsfm.evaluation.holdout import HoldOut
 
 ASKED = {
@@ -91,3 +97,25 @@ def test_systems_with_two_trajectories_are_trained_on_only():
     train, validation, test = divided(panel, 0.25, 0.25)
     assert {"Chen/0/0", "Chen/0/1"} <= set(train.item_ids)
     assert not {"Chen/0/0", "Chen/0/1"} & {*validation.item_ids, *test.item_ids}
+
+
+def test_scales_nest_and_are_asked_the_same():
+    division = hold_out(trajectories(count=8))
+    parts = [at_scale(division, share, share).train for share in (0.34, 0.67, 1.0)]
+    small, middle, whole = (set(part.item_ids) for part in parts)
+    assert small < middle < whole == set(division.train.item_ids)
+    assert systems(parts[0]) < systems(parts[1]) < systems(parts[2])
+    assert systems(at_scale(division, 0.34, 1.0).validation) == systems(parts[0])
+    (task, view), *others = asked_alike(division, parts[0]).tasks
+    asked = {view.item_ids[item] for item, _ in task.windows(view)}
+    assert systems(view.select(asked)) == systems(parts[0])
+    assert others == list(division.tasks[1:])
+
+
+def test_a_pair_is_trained_on_as_soon_as_both_its_members_are():
+    division = hold_out(trajectories(count=8))
+    for share in (0.34, 0.67):
+        part = at_scale(division, share, 1.0).train
+        alone = {s.static["members"] for s in part if s.static["role"] == "system"}
+        pairs = {s.static["members"] for s in part if s.static["role"] == "skew"}
+        assert pairs == ({"Rossler,Chen"} if {"Rossler", "Chen"} <= alone else set())

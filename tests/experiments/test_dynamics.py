@@ -227,7 +227,8 @@ def test_an_interrupted_arm_goes_on_and_the_others_wait_for_it(home, plain, monk
         (["data=nowhere"], "data='nowhere' does not exist"),
         (["base_model=x/y"], "base_model='x/y' is of one arm"),
         (["scales=8x4"], "scales='8x4'.*systems x trajectories x steps"),
-        (["scales=8x4x9", "channel_mixing=none"], "scales='8x4x9'"),
+        (["scales=8x4x9,16x4x9"], "names 2 scales"),
+        (["scales=8x4x9,9x9x9,9x9x99", "channel_mixing=none"], "scales='8x4x9.*channel_mixing"),
         (["overrides=ensemble.systems=[Lorentz,Chen]"], "Lorentz.*Lorenz"),
         (["overrides=judging.baselines=[oracle]"], "oracle"),
         (["overrides=judging.headline_steps=100"], "headline_steps=100.*128"),
@@ -264,11 +265,41 @@ def test_too_few_systems_are_told_before_anything_is_simulated(home, plain, monk
 
 
 def test_scales_are_read_and_sorted():
-    study = configured("scales=16x8x600, 8x4x200").study
-    assert [scale.name for scale in study] == ["8x4x200", "16x8x600"]
-    assert study[1].size == 16 * 8 * 600
-    small = configured("scales=8x4x5").at(study[0])
-    assert (small.trainer.max_steps, small.scales) == (200, "")
+    study = configured("scales=16x8x600, 8x4x200,  20x2x900").study
+    assert [scale.name for scale in study] == ["8x4x200", "20x2x900", "16x8x600"]
+    assert study[2].size == 16 * 8 * 600
+    several = configured("scales=16x8x600, 8x4x200, 20x2x900")
+    assert several.at(several.study[0]).trainer.max_steps == 200
+    assert (several.simulated.n_systems, several.simulated.n_trajectories) == (20, 8)
+    alone = configured("n_systems=20", "max_steps=50")
+    assert [scale.name for scale in alone.study] == ["20x8x50"]
+    assert alone.at(alone.study[0]) is alone
+
+
+def test_arms_at_several_scales_are_held_against_each_other(home, plain, monkeypatch):
+    import tsfm.data.dynamics.corpus as corpus
+
+    def simulated(config, *, progress):
+        (home / "report.json").write_text("{}")
+        assert (config.n_systems, config.n_trajectories) == (9, 8)
+        return trajectories(count=8), home / "report.json"
+
+    monkeypatch.setattr(corpus, "simulated", simulated)
+    monkeypatch.setattr(corpus, "expect_both_sides", lambda config: None)
+    assert plain("scales=3x8x2,6x8x2,9x8x3", data="") == (0, "")
+    (whole,), parts = runs_of(home)
+    assert {run.info.run_name for run in parts} == {
+        f"{scale}-{arm}-0" for scale in ("3x8x2", "6x8x2", "9x8x3") for arm in ("none", "attention")
+    }
+    table = table_of(home, whole, "scaling")
+    assert set(table["other"]) == {"patchtst-none", "parroting"}
+    assert list(dict.fromkeys(table["size"])) == [48, 96, 216]
+    trained = {run.info.run_name: run.data.params["config.trainer.max_steps"] for run in parts}
+    assert (trained["3x8x2-none-0"], trained["9x8x3-none-0"]) == ("2", "3")
+    assert len(client_of(home).search_model_versions()) == 2
+    told = whole.data.tags["conclusion"]
+    assert "patchtst-attention / parroting" in told
+    assert "s = systems × trajectories × steps" in told
 
 
 def test_an_ensemble_is_simulated_once(home, monkeypatch):

@@ -111,7 +111,7 @@ def hold_contest(
     seeds = max(len(models) for models in arms.values())
     scores = concat_scores(frames)
     first, *others = reversed(list(arms))
-    paired = _repeated(scores, list(arms), seeds)
+    paired = repeated(scores, list(arms), seeds)
     return Contest(
         arms=tuple(arms),
         scores=scores,
@@ -255,7 +255,7 @@ def _numbered(scores: pd.DataFrame, task: Task, panel: Panel, seed: int) -> pd.D
     return scores.assign(origin=origins, block=seed)
 
 
-def _repeated(scores: pd.DataFrame, arms: Sequence[str], seeds: int) -> pd.DataFrame:
+def repeated(scores: pd.DataFrame, arms: Sequence[str], seeds: int) -> pd.DataFrame:
     """Those that were not trained answer alike at every seed, to be paired with the arms."""
     if seeds == 1:
         return scores

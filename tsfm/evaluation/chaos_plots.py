@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tsfm.evaluation.scaling import Scaling
+
 _AHEAD = "#D55E00"
 _TOP = 10.0
 """Errors beyond ten attractors are all the same."""
@@ -186,6 +188,31 @@ def horizon_chart(
         axis.set_ylim(bottom=0)
         axis.margins(x=0.01)
         _legend(figure, axis, order=names)
+    return figure
+
+
+def scaling_chart(scalings: Sequence[Scaling], *, title: str = "") -> Figure:
+    """Ratios of errors at growing scale with their intervals and power laws, a panel per pair.
+
+    Raises
+    ------
+    ConfigError
+        When there is nothing to draw.
+    """
+    if not scalings:
+        raise ConfigError("no scales to draw", remedy="fit at least one pair")
+    with _figure(1, len(scalings), title=title, size=(4.6, 4.0)) as (figure, axes):
+        for axis, scaling in zip(axes[0], scalings):
+            sizes = scaling.sizes
+            bars = np.abs(np.stack([scaling.low, scaling.high]) - scaling.ratio)
+            axis.errorbar(sizes, scaling.ratio, bars, fmt="o", color=MODEL, capsize=4, ms=8)
+            wide = np.geomspace(sizes[0] / 2, sizes[-1] * 4, 50)
+            axis.plot(wide, scaling.law(wide), "--", color=INK, lw=1.8, label="power law")
+            axis.axhline(1, color=FAINT, lw=1.5, label="no difference")
+            axis.set_xscale("log")
+            axis.set(xlabel="systems × trajectories × steps", ylabel="ratio of errors")
+            axis.set_title(f"{scaling.model} / {scaling.other}", fontsize=12)
+        _legend(figure, axes[0, 0])
     return figure
 
 

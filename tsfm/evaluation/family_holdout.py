@@ -8,9 +8,11 @@ driver or response of a skew product either.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from tsfm.data.dynamics.families import FamilySplit
+from tsfm.data.dynamics.families import FamilySplit, members_of
 from tsfm.data.panel import Panel
 from tsfm.errors import DataError
 from tsfm.evaluation.holdout import HoldOut
@@ -130,6 +132,52 @@ def divided(
         )
     train, validation, test = (panel.select(sorted(ids)) for ids in kept)
     return train, validation, test
+
+
+def at_scale(division: HoldOut, systems: float, trajectories: float, seed: int = 0) -> HoldOut:
+    """The same questions, with shares of the systems and of their trajectories to train on."""
+    train = part_of(division.train, systems, trajectories, seed)
+    return replace(division, train=train, validation=of_same_systems(division.validation, train))
+
+
+def asked_alike(division: HoldOut, smallest: Panel) -> HoldOut:
+    """In distribution, ask only of systems that every scale is trained on."""
+    (task, panel), *others = division.tasks
+    kept = tuple(of_same_systems(panel, smallest).item_ids)
+    return replace(division, tasks=((replace(task, items=kept), panel), *others))
+
+
+def of_same_systems(panel: Panel, others: Panel) -> Panel:
+    """Items of the systems and skew products that some others are of."""
+    known = _by_subject(others)
+    ids = [
+        item_id
+        for subject, ids in _by_subject(panel).items()
+        if subject in known
+        for item_id in ids
+    ]
+    return panel.select(sorted(ids))
+
+
+def part_of(panel: Panel, systems: float, trajectories: float, seed: int = 0) -> Panel:
+    """Shares of the systems, and of the trajectories of each; the parts of growing shares nest.
+
+    A skew product is in as soon as both its members are.
+
+    Raises
+    ------
+    DataError
+        When nothing is left.
+    """
+    members = {series.item_id: members_of(series.static) for series in panel}
+    names = sorted({name for pair in members.values() for name in pair})
+    order = np.random.default_rng([seed, len("systems")]).permutation(len(names))
+    kept = {names[place] for place in order[: max(1, round(systems * len(names)))]}
+    chosen = []
+    for ids in _by_subject(panel).values():
+        if kept.issuperset(members[ids[0]]):
+            chosen += ids[: max(1, round(trajectories * len(ids)))]
+    return panel.select(sorted(chosen))
 
 
 def evenly(panel: Panel, most: int) -> Panel:

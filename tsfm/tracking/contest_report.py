@@ -18,6 +18,7 @@ from tsfm.evaluation.chaos import VALID_TIME, medians
 from tsfm.evaluation.chaos_config import ChaosConfig
 from tsfm.evaluation.error_growth import error_by_step, error_growth
 from tsfm.evaluation.leaderboard import skill_text, to_markdown
+from tsfm.evaluation.scaling import Scaling, scaling_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +43,7 @@ def record_contest(
     steps: int,
     match: pd.DataFrame,
     conclusion: str,
+    scales: pd.DataFrame | None = None,
 ) -> None:
     """Tables, figures, metrics and the conclusion, in the run of all arms.
 
@@ -51,6 +53,8 @@ def record_contest(
         Of the headline.
     match
         How alike the arms were in size and cost, one row each.
+    scales
+        How the arms differed at several scales.
     """
     record.log_table(match, "arms")
     record.log_table(contest.leaderboard, "leaderboard")
@@ -59,7 +63,7 @@ def record_contest(
     if len(contest.differences):
         record.log_table(contest.differences, "differences")
     record.log_text(conclusion + "\n", "tables/conclusion.txt")
-    text = as_markdown(contest, match, metric=metric, conclusion=conclusion)
+    text = as_markdown(contest, match, scales, metric=metric, conclusion=conclusion)
     record.log_text(text, "tables/results.md")
     record.set_tags({"mlflow.note.content": text, "conclusion": conclusion})
     record.log_metrics(headline_metrics(contest), step=0)
@@ -142,6 +146,26 @@ def record_channel_map(
         return
 
 
+def record_scalings(
+    record: MlflowRun,
+    scalings: Mapping[str, Sequence[Scaling]],
+    contests: Mapping[str, Contest],
+) -> None:
+    """Tables and figures of several scales, and the laws that were fitted."""
+    record.log_table(scaling_table(scalings), "scaling")
+    differences = [contest.differences.assign(scale=name) for name, contest in contests.items()]
+    record.log_table(pd.concat(differences, ignore_index=True), "differences_by_scale")
+    for group, fits in scalings.items():
+        record.log_figure(chaos_plots.scaling_chart(fits, title=group), f"scaling/{group}")
+        values = {
+            f"{name}.{group}.{fit.other}": getattr(fit, name)
+            for fit in fits
+            for name in ("exponent", "exponent_low", "exponent_high", "crossover")
+        }
+        finite = {key: value for key, value in values.items() if np.isfinite(value)}
+        record.log_metrics(finite, step=0)
+
+
 def headline_metrics(contest: Contest) -> dict[str, float]:
     """``<metric>.<arm>.<group>.<steps>`` and, of two arms, ``gain.<metric>.<group>.<steps>``."""
     own = contest.leaderboard[contest.leaderboard["model"].isin(contest.arms)]
@@ -167,17 +191,26 @@ def place(row: Mapping[Any, Any]) -> str:
     return f"{row['group']}.{row['steps']}" if row["steps"] else str(row["group"])
 
 
-def as_markdown(contest: Contest, match: pd.DataFrame, *, metric: str, conclusion: str) -> str:
+def as_markdown(
+    contest: Contest,
+    match: pd.DataFrame,
+    scales: pd.DataFrame | None = None,
+    *,
+    metric: str,
+    conclusion: str,
+) -> str:
     """Everything that is worth reading, in one page."""
     parts = [conclusion]
-    for title, table in tables(contest, match, metric=metric).items():
+    for title, table in tables(contest, match, scales, metric=metric).items():
         parts.append(f"### {title}\n\n{to_markdown(table)}")
     return "\n\n".join(parts) + "\n"
 
 
-def tables(contest: Contest, match: pd.DataFrame, *, metric: str) -> dict[str, pd.DataFrame]:
+def tables(
+    contest: Contest, match: pd.DataFrame, scales: pd.DataFrame | None, *, metric: str
+) -> dict[str, pd.DataFrame]:
     """By title: how the arms differ, every forecaster's errors and valid times, what arms cost."""
-    found = {}
+    found = {} if scales is None else {"Arms by systems x trajectories x steps": scales}
     if len(contest.differences):
         found[f"{contest.arms[-1]} against {contest.arms[0]} (95 % intervals over systems)"] = (
             difference_table(contest, (metric, VALID_TIME))
@@ -206,6 +239,16 @@ def difference_table(contest: Contest, metrics: Sequence[str]) -> pd.DataFrame:
             "systems": rows["clusters"].map("{:.0f}".format),
         }
     ).reset_index(drop=True)
+
+
+def scale_table(contests: Mapping[str, Contest], metric: str, steps: int) -> pd.DataFrame:
+    """:func:`difference_table` of every scale in one metric over so many steps, by group."""
+    rows = []
+    for name, contest in contests.items():
+        table = difference_table(contest, (metric,))
+        rows.append(table[table["steps"] == str(steps)].assign(scale=name))
+    joined = pd.concat(rows).sort_values("group", kind="stable").reset_index(drop=True)
+    return joined[["group", "scale", *(c for c in joined if c not in ("group", "scale"))]]
 
 
 def wide_table(contest: Contest, metric: str) -> pd.DataFrame:
@@ -237,10 +280,11 @@ def show_contest(
     registered: Sequence[str],
     metric: str,
     conclusion: str,
+    scales: pd.DataFrame | None = None,
 ) -> None:
     """Print what was found, where the runs are and what was registered."""
     console = Console(width=None if sys.stdout.isatty() else 180)
-    for title, rows in tables(contest, match, metric=metric).items():
+    for title, rows in tables(contest, match, scales, metric=metric).items():
         table = Table(title=title, box=SIMPLE)
         for column in rows.columns:
             table.add_column(str(column))
