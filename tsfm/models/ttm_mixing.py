@@ -267,7 +267,8 @@ class PatchMixing(torch.autograd.Function):
         x, *_ = ctx.saved_tensors
         arrays, noise, keep, kept = ctx.kept
         found, grad_x = PatchWeights(*(np.zeros_like(v) for v in arrays)), torch.empty_like(x)
-        mix_patches_back(
+        back: Any = mix_patches_back
+        back(
             grad.contiguous().numpy(), _np(x), arrays, *noise, keep.threshold, keep.scale, kept,
             found, grad_x.numpy(),
         )  # fmt: skip
