@@ -194,7 +194,8 @@ def _sized(values: dict[str, str], model: str | None) -> dict[str, str]:
     """The values, with the fields that ``model.preset`` stands for beneath them."""
     if "model.preset" not in values or model not in MODEL_CONFIGS:
         return values
-    presets = import_module(MODEL_CONFIGS[model].partition(":")[0]).PRESETS
+    module = import_module(MODEL_CONFIGS[model].partition(":")[0])
+    presets = getattr(module, "PRESETS", {})
     name = values["model.preset"]
     one_of("model.preset", name, presets)
     fields = {f"model.{field}": str(value) for field, value in presets[name].items()}
