@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from tsfm.data.panel import Panel, PanelInfo, Series
 
@@ -20,6 +21,10 @@ VARIABLES = (
     "LOTSA_V1_PATH",
     "LSF_PATH",
 )
+
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")
