@@ -1,4 +1,4 @@
-"""Figures of dynamical systems, in the style of :mod:`tsfm.evaluation.plots`."""
+"""Figures of dynamical systems, in the style of :mod:`tsfm.evaluation.plot_style`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.error_growth import ErrorGrowth
-from tsfm.evaluation.plots import FAINT, INK, MODEL, _color, _figure
+from tsfm.evaluation.plot_style import FAINT, INK, MODEL, color_of, figure_grid, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def phase_portraits(
     names = tuple(names)[:width] or tuple(f"x{k}" for k in range(width))
     planes = [(0, 1), (0, 2), (1, 2)] if width == 3 else [(0, 1)]
     columns = len(planes) + (width == 3)
-    with _figure(len(true), columns, title=title, size=(3.6, 3.4)) as (figure, axes):
+    with figure_grid(len(true), columns, title=title, size=(3.6, 3.4)) as (figure, axes):
         for row in range(len(true)):
             curves = [] if past is None else [(past[row], FAINT, 0.8, "past")]
             curves += [(true[row], INK, 1.4, "true"), (forecast[row], MODEL, 1.5, "forecast")]
@@ -83,7 +83,7 @@ def phase_portraits(
                 axis.locator_params(nbins=4)
             if rows:
                 drawn[0].set_title(rows[row])
-        _legend(figure, drawn[-1], columns=4 if columns > 1 else 2)
+        legend_below(figure, drawn[-1], columns=4 if columns > 1 else 2)
     return figure
 
 
@@ -134,7 +134,7 @@ def growth_chart(
     """
     if not growths:
         raise ConfigError("no error growth to draw", remedy="give at least one")
-    with _figure(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
+    with figure_grid(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
         axis = axes[0, 0]
         for order, growth in reversed(list(enumerate(growths))):
             _band(axis, growth.times, growth, order, _name(growth))
@@ -149,7 +149,9 @@ def growth_chart(
         axis.set(xlabel="Lyapunov times", ylabel="error / attractor")
         axis.set_ylim(top=top)
         axis.margins(x=0.01)
-        _legend(figure, axis, order=[*map(_name, growths), "exp(λt)", "valid until"])
+        legend_below(
+            figure, axis, order=[*map(_name, growths), "exp(λt)", "valid until"], columns=2
+        )
     return figure
 
 
@@ -177,7 +179,7 @@ def horizon_chart(
     if not tables:
         raise ConfigError("no errors to draw", remedy="give the table of at least one model")
     names = [str(table["model"].iloc[0]) for table in tables]
-    with _figure(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
+    with figure_grid(1, 1, title=title, size=(6.4, 4.5)) as (figure, axes):
         axis = axes[0, 0]
         for order, table in reversed(list(enumerate(tables))):
             steps = table["step"].to_numpy()
@@ -187,7 +189,7 @@ def horizon_chart(
         axis.set(xlabel="steps forecast", ylabel=_LABELS.get(metric, metric))
         axis.set_ylim(bottom=0)
         axis.margins(x=0.01)
-        _legend(figure, axis, order=names)
+        legend_below(figure, axis, order=names, columns=2)
     return figure
 
 
@@ -201,7 +203,7 @@ def scaling_chart(scalings: Sequence[Scaling], *, title: str = "") -> Figure:
     """
     if not scalings:
         raise ConfigError("no scales to draw", remedy="fit at least one pair")
-    with _figure(1, len(scalings), title=title, size=(4.6, 4.0)) as (figure, axes):
+    with figure_grid(1, len(scalings), title=title, size=(4.6, 4.0)) as (figure, axes):
         for axis, scaling in zip(axes[0], scalings):
             sizes = scaling.sizes
             bars = np.abs(np.stack([scaling.low, scaling.high]) - scaling.ratio)
@@ -212,7 +214,7 @@ def scaling_chart(scalings: Sequence[Scaling], *, title: str = "") -> Figure:
             axis.set_xscale("log")
             axis.set(xlabel="systems × trajectories × steps", ylabel="ratio of errors")
             axis.set_title(f"{scaling.model} / {scaling.other}", fontsize=12)
-        _legend(figure, axes[0, 0])
+        legend_below(figure, axes[0, 0], columns=2)
     return figure
 
 
@@ -254,7 +256,7 @@ def channel_attention_map(
         raise ConfigError(f"groups={list(groups)} do not add up to {count} channels")
     titles = tuple(titles) or tuple(f"layer {k + 1}" for k in range(len(weights)))
     most = float(weights.max())
-    with _figure(1, len(weights), title=title, size=(3.6, 3.7)) as (figure, axes):
+    with figure_grid(1, len(weights), title=title, size=(3.6, 3.7)) as (figure, axes):
         for axis, weight, name in zip(axes[0], weights, titles):
             image = axis.imshow(weight, cmap="Blues", vmin=0, vmax=most)
             axis.set_title(name)
@@ -283,17 +285,9 @@ def _space(axis: Any, curves: list[tuple[np.ndarray, str, float, str]], names: A
 
 def _band(axis: Axes, x: np.ndarray, table: Any, order: int, label: str) -> None:
     low, high, error = (np.asarray(getattr(table, name)) for name in ("low", "high", "error"))
-    color = _color(order)
+    color = color_of(order)
     axis.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
     axis.plot(x, error, color=color, lw=3.2 if order == 0 else 2.2, label=label)
-
-
-def _legend(figure: Figure, axis: Axes, order: Sequence[str] = (), columns: int = 2) -> None:
-    """Under the axes, in as many rows as long names need."""
-    handles, labels = axis.get_legend_handles_labels()
-    of = dict(zip(labels, handles))
-    shown = [label for label in order or of if label in of]
-    figure.legend([of[label] for label in shown], shown, loc="outside lower center", ncols=columns)
 
 
 def _name(growth: ErrorGrowth) -> str:

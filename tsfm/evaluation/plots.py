@@ -1,9 +1,8 @@
-"""Figures of judging, drawn on matplotlib objects (no global state), readable as thumbnails."""
+"""Figures of judging, in the style of :mod:`tsfm.evaluation.plot_style`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,17 @@ import pandas as pd
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.metrics import finish, per_bar
+from tsfm.evaluation.plot_style import (
+    FAINT,
+    INK,
+    INNER,
+    MODEL,
+    MOST_VARIATES,
+    OUTER,
+    color_of,
+    figure_grid,
+    legend_below,
+)
 from tsfm.models.base import Context, Forecast
 
 if TYPE_CHECKING:
@@ -19,29 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tsfm.data.panel import Panel
-
-INK, FAINT, MODEL = "#222222", "#9a9a9a", "#0072B2"
-MOST_VARIATES = 6
-OUTER, INNER = "#c9e1f0", "#86bcdc"
-OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b")
-"""Okabe & Ito's colours, told apart by colour-blind readers; blue is always the model."""
-
-_STYLE: Any = {
-    "font.size": 13,
-    "axes.titlesize": 14,
-    "axes.labelsize": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.titlelocation": "left",
-    "axes.formatter.useoffset": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "lines.linewidth": 2.0,
-    "legend.frameon": False,
-    "figure.dpi": 110,
-    "svg.fonttype": "none",
-}
 
 
 def fan_chart(
@@ -62,7 +49,7 @@ def fan_chart(
         Bars of the past that are shown.
     """
     rows, columns = context.batch_size, len(context.variate_names)
-    with _figure(rows, columns, title=title, sharex=True) as (figure, axes):
+    with figure_grid(rows, columns, title=title, sharex=True) as (figure, axes):
         for row in range(rows):
             for column in range(columns):
                 past = context.past[row, -history:, column]
@@ -72,7 +59,7 @@ def fan_chart(
         for column, name in enumerate(context.variate_names):
             axes[0, column].set_title(name)
             axes[-1, column].set_xlabel("bars from the origin")
-        _legend(figure, axes[0, 0])
+        legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -136,7 +123,7 @@ def calibration(backtest: Backtest, *, title: str | None = None) -> Figure:
     """
     levels = np.asarray(backtest.task.quantile_levels)
     title = f"{backtest.model} on {backtest.task.name}" if title is None else title
-    with _figure(1, 2, title=title, size=(5.2, 4.4)) as (figure, axes):
+    with figure_grid(1, 2, title=title, size=(5.2, 4.4)) as (figure, axes):
         reliability, histogram = axes[0]
         reliability.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.5)
         histogram.axhline(1, color=FAINT, linestyle="--", linewidth=1.5)
@@ -145,7 +132,7 @@ def calibration(backtest: Backtest, *, title: str | None = None) -> Figure:
             scored = backtest.scored[:, :, column]
             if not scored.any():
                 continue
-            color = _color(column)
+            color = color_of(column)
             actual = backtest.actual[:, :, column][scored]
             below = (actual[:, None] <= backtest.quantiles[:, :, column][scored]).mean(axis=0)
             reliability.plot(levels, below, "o-", color=color, label=name, markersize=6)
@@ -155,7 +142,7 @@ def calibration(backtest: Backtest, *, title: str | None = None) -> Figure:
         reliability.set(xlim=(0, 1), ylim=(0, 1))
         histogram.set(title="PIT histogram", xlabel="PIT", ylabel="density", xlim=(0, 1))
         histogram.set_ylim(0, max(2.0, 1.05 * histogram.dataLim.y1))
-        _legend(figure, reliability)
+        legend_below(figure, reliability)
     return figure
 
 
@@ -173,14 +160,14 @@ def error_by_horizon(
         raise ConfigError("no backtest to draw", remedy="give the model's and the baselines'")
     targets = _shown(backtests[0].task.targets)
     title = backtests[0].task.name if title is None else title
-    with _figure(1, len(targets), title=title, size=(4.2, 3.9)) as (figure, axes):
+    with figure_grid(1, len(targets), title=title, size=(4.2, 3.9)) as (figure, axes):
         for order, backtest in reversed(list(enumerate(backtests))):
             errors = _by_step(backtest, metric)
             for column in range(len(targets)):
                 axes[0, column].plot(
                     np.arange(1, len(errors) + 1),
                     errors[:, column],
-                    color=_color(order),
+                    color=color_of(order),
                     linewidth=3.5 if order == 0 else 1.8,
                     label=backtest.model,
                 )
@@ -189,7 +176,7 @@ def error_by_horizon(
             axis.set_ylim(bottom=0)
             axis.margins(x=0.02)
         axes[0, 0].set_ylabel(metric.replace("_", " ").upper())
-        _legend(figure, axes[0, 0], order=[backtest.model for backtest in backtests])
+        legend_below(figure, axes[0, 0], order=[backtest.model for backtest in backtests])
     return figure
 
 
@@ -210,13 +197,16 @@ def skill_chart(comparison: pd.DataFrame, *, title: str | None = None) -> Figure
     rows = comparison.groupby("variate", sort=False)["baseline"].unique()
     pairs = [(variate, name) for variate in variates for name in (*rows[variate], None)][:-1]
     size = (5.0, 1.2 + 0.3 * len(pairs))
-    with _figure(1, len(tasks), title=title, size=size, sharex=True, sharey=True) as (figure, axes):
+    with figure_grid(1, len(tasks), title=title, size=size, sharex=True, sharey=True) as (
+        figure,
+        axes,
+    ):
         lowest = max(float(np.nanmin(comparison[["low", "skill"]].to_numpy())), -1.0)
         for axis, task in zip(axes[0], tasks):
             axis.axvline(0, color=FAINT, linewidth=1.5)
             for row in comparison[comparison["task"] == task].itertuples():
                 position = -pairs.index((row.variate, row.baseline))
-                _whisker(axis, row, position, _color(baselines.index(row.baseline) + 1), lowest)
+                _whisker(axis, row, position, color_of(baselines.index(row.baseline) + 1), lowest)
             axis.set(title=task, xlabel="better →")
             axis.tick_params(axis="y", length=0)
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -225,7 +215,7 @@ def skill_chart(comparison: pd.DataFrame, *, title: str | None = None) -> Figure
             for variate in variates
         ]
         axes[0, 0].set_yticks(middles, variates)
-        _legend(figure, axes[0, 0], order=baselines)
+        legend_below(figure, axes[0, 0], order=baselines)
     return figure
 
 
@@ -291,38 +281,3 @@ def _row_name(context: Context, row: int) -> str:
 def _shown(targets: tuple[str, ...]) -> tuple[str, ...]:
     """As many variates as a figure stays readable with."""
     return targets[:MOST_VARIATES]
-
-
-def _color(order: int) -> str:
-    return MODEL if order == 0 else OTHERS[(order - 1) % len(OTHERS)]
-
-
-@contextmanager
-def _figure(
-    rows: int,
-    columns: int,
-    *,
-    title: str = "",
-    size: tuple[float, float] = (3.9, 2.7),
-    sharex: bool = False,
-    sharey: bool = False,
-) -> Iterator[tuple[Figure, np.ndarray]]:
-    """A grid of axes in the common style; ``size`` in inches is that of one."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(columns * size[0], rows * size[1] + 0.9), layout="constrained")
-        if title:
-            figure.suptitle(title, fontsize=16, x=0.01, ha="left", weight="bold")
-        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-
-
-def _legend(figure: Figure, axis: Axes, order: Sequence[str] = ()) -> None:
-    """One legend under all axes, each label once."""
-    handles, labels = axis.get_legend_handles_labels()
-    of = dict(zip(labels, handles))
-    shown = [label for label in order or of if label in of]
-    figure.legend(
-        [of[label] for label in shown], shown, loc="outside lower center", ncols=min(len(shown), 6)
-    )
