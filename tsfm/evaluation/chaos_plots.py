@@ -63,27 +63,26 @@ def phase_portraits(
     width = min(true.shape[2], 3)
     names = tuple(names)[:width] or tuple(f"x{k}" for k in range(width))
     planes = [(0, 1), (0, 2), (1, 2)] if width == 3 else [(0, 1)]
-    columns = len(planes) + (width == 3)
-    with figure_grid(len(true), columns, title=title, size=(3.6, 3.4)) as (figure, axes):
-        for row in range(len(true)):
+    count = len(planes) + (width == 3)
+    shape = (2, 2) if len(true) == 1 and count == 4 else (len(true), count)
+    with figure_grid(*shape, title=title, size=(3.6, 3.4)) as (figure, axes):
+        for row, cells in enumerate(axes.reshape(len(true), count)):
             curves = [] if past is None else [(past[row], FAINT, 0.8, "past")]
             curves += [(true[row], INK, 1.4, "true"), (forecast[row], MODEL, 1.5, "forecast")]
-            drawn = list(axes[row])
             if width == 3:
-                drawn[0].remove()
-                drawn[0] = figure.add_subplot(
-                    len(true), columns, row * columns + 1, projection="3d"
-                )
-                _space(drawn[0], curves, names)
-            for axis, (one, other) in zip(drawn[columns - len(planes) :], planes):
-                for states, color, size, label in curves:
-                    axis.plot(states[:, one], states[:, other], color=color, lw=size, label=label)
+                place = cells[0].get_subplotspec()
+                cells[0].remove()
+                cells[0] = figure.add_subplot(place, projection="3d")
+                _space(cells[0], curves, names)
+            for axis, (one, other) in zip(cells[count - len(planes) :], planes):
+                for states, shade, size, label in curves:
+                    axis.plot(states[:, one], states[:, other], color=shade, lw=size, label=label)
                 axis.plot(*true[row][0, [one, other]], "o", color=_AHEAD, ms=7, label="origin")
                 axis.set(xlabel=names[one], ylabel=names[other])
                 axis.locator_params(nbins=4)
             if rows:
-                drawn[0].set_title(rows[row])
-        legend_below(figure, drawn[-1], columns=4 if columns > 1 else 2)
+                cells[0].set_title(rows[row])
+        legend_below(figure, cells[-1], columns=4 if count > 1 else 2)
     return figure
 
 
@@ -184,8 +183,10 @@ def horizon_chart(
         for order, table in reversed(list(enumerate(tables))):
             steps = table["step"].to_numpy()
             _band(axis, steps, table.rename(columns={"value": "error"}), order, names[order])
+        axis.set_xscale("log", base=2)
         if marks:
-            axis.set_xticks(list(marks))
+            axis.set_xticks(list(marks), list(map(str, marks)))
+            axis.minorticks_off()
         axis.set(xlabel="steps forecast", ylabel=_LABELS.get(metric, metric))
         axis.set_ylim(bottom=0)
         axis.margins(x=0.01)
@@ -256,8 +257,10 @@ def channel_attention_map(
         raise ConfigError(f"groups={list(groups)} do not add up to {count} channels")
     titles = tuple(titles) or tuple(f"layer {k + 1}" for k in range(len(weights)))
     most = float(weights.max())
-    with figure_grid(1, len(weights), title=title, size=(3.6, 3.7)) as (figure, axes):
-        for axis, weight, name in zip(axes[0], weights, titles):
+    columns = {4: 2, 8: 4}.get(len(weights), len(weights))
+    rows = len(weights) // columns
+    with figure_grid(rows, columns, title=title, size=(3.6, 3.7)) as (figure, axes):
+        for axis, weight, name in zip(axes.flat, weights, titles):
             image = axis.imshow(weight, cmap="Blues", vmin=0, vmax=most)
             axis.set_title(name)
             axis.set_xticks(range(count), names)
@@ -267,8 +270,8 @@ def channel_attention_map(
             for edge in np.cumsum([size for _, size in groups])[:-1] - 0.5:
                 axis.axhline(edge, color=INK, lw=1.5)
                 axis.axvline(edge, color=INK, lw=1.5)
-        _group_names(axes[0], groups)
-        figure.colorbar(image, ax=list(axes[0]), shrink=0.8, label="attention")
+        _group_names(axes, groups)
+        figure.colorbar(image, ax=list(axes.flat), shrink=0.8, label="attention")
     return figure
 
 
@@ -295,11 +298,11 @@ def _name(growth: ErrorGrowth) -> str:
 
 
 def _group_names(axes: np.ndarray, groups: Sequence[tuple[str, int]]) -> None:
-    """Under the maps, and to the left of the first."""
+    """Under the lowest maps, and to the left of the first ones."""
     start = 0
     for name, size in groups:
         middle = start + size / 2 - 0.5
-        for axis in axes:
+        for axis in axes[-1]:
             axis.annotate(
                 name,
                 (middle, 0),
@@ -309,14 +312,15 @@ def _group_names(axes: np.ndarray, groups: Sequence[tuple[str, int]]) -> None:
                 ha="center",
                 va="top",
             )
-        axes[0].annotate(
-            name,
-            (0, middle),
-            xytext=(-34, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            rotation=90,
-        )
+        for axis in axes[:, 0]:
+            axis.annotate(
+                name,
+                (0, middle),
+                xytext=(-34, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                rotation=90,
+            )
         start += size

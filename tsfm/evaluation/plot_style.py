@@ -19,8 +19,12 @@ INK, FAINT, MODEL = "#222222", "#9a9a9a", "#0072B2"
 OUTER, INNER = "#c9e1f0", "#86bcdc"
 """Bands around the model's line, the wide and the narrow one."""
 
-OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b")
-"""Okabe & Ito's colours, told apart by colour-blind readers; blue is always the model."""
+OTHERS = (
+    "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b",
+    "#661100", "#44AA99", "#332288",
+)  # fmt: skip
+"""Okabe & Ito's colours, then some of Tol's, told apart by colour-blind readers; blue is always the
+model."""
 
 MOST_VARIATES = 6
 """More columns than these are unreadable."""

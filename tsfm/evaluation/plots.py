@@ -209,6 +209,7 @@ def skill_chart(comparison: pd.DataFrame, *, title: str | None = None) -> Figure
                 _whisker(axis, row, position, color_of(baselines.index(row.baseline) + 1), lowest)
             axis.set(title=task, xlabel="better →")
             axis.tick_params(axis="y", length=0)
+            axis.locator_params(axis="x", nbins=5)
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         middles = [
             -np.mean([k for k, pair in enumerate(pairs) if pair[0] == variate and pair[1]])

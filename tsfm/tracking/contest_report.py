@@ -94,13 +94,13 @@ def figures_of(
         "error_growth": chaos_plots.growth_chart(
             [error_growth(result, panel, config) for result in ordered],
             threshold=config.valid_threshold,
-            title=task.name,
+            title=task.name.replace("_", " "),
         ),
         f"{metric}_by_horizon": chaos_plots.horizon_chart(
             [error_by_step(result, panel, config, metric=metric) for result in ordered],
             metric=metric,
             marks=marks,
-            title=task.name,
+            title=task.name.replace("_", " "),
         ),
     }
     if len(shown):
