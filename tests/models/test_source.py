@@ -128,3 +128,16 @@ def test_released_weights_load_like_our_own(shared: Path):
     forecast = model.predict(past=past, horizon=24)
     assert model.info()["config"]["reference_weight_layout"]
     assert np.isfinite(forecast.quantiles).all()
+
+
+def test_the_shipped_model_needs_no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(source_module, "download", None)
+    (tmp_path / "ttm-base").mkdir()
+    monkeypatch.chdir(tmp_path)
+    model = load_local("ttm-base")
+    assert model.name == "ttm"
+    past = 100 + np.sin(np.arange(512) * np.pi / 12)[None, :, None]
+    forecast = model.predict(past=past, horizon=96)
+    expected = 100 + np.sin(np.arange(512, 608) * np.pi / 12)
+    assert np.abs(forecast.mean[0, :, 0] - expected).max() < 0.3
+    assert not forecast.is_degenerate

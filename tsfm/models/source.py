@@ -13,6 +13,8 @@ from tsfm.models import BASELINES, MODELS, model_class
 if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
 
+SHIPPED = {"ttm-base": Path(__file__).parent / "ttm_base"}
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _RELEASED_KEYS = {
     "moirai": {"d_model", "patch_sizes", "scaling"},
@@ -23,7 +25,7 @@ _RELEASED_KEYS = {
 
 
 def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
-    """Load a baseline by name, a directory, or a model of the hub.
+    """Load a baseline or a shipped model by name, a directory, or a model of the hub.
 
     Raises
     ------
@@ -42,13 +44,15 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
 
 
 def directory_of(source: str | Path) -> Path:
-    """A model's directory: the one given, or that of a hub id.
+    """A model's directory: the one given, that of a shipped model's name, or of a hub id.
 
     Raises
     ------
     CheckpointError
-        When it is neither, or the hub cannot be reached.
+        When it is none of them, or the hub cannot be reached.
     """
+    if str(source) in SHIPPED:
+        return SHIPPED[str(source)]
     path = Path(source)
     if str(source) and path.is_dir():
         return path
@@ -56,7 +60,7 @@ def directory_of(source: str | Path) -> Path:
         raise CheckpointError(
             f"no model at {str(source)!r}",
             remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
-            f"or a baseline: {', '.join(BASELINES)}",
+            f"{', '.join(SHIPPED)}, or a baseline: {', '.join(BASELINES)}",
         )
     return download(str(source))
 
