@@ -28,6 +28,8 @@ from tsfm.data.sources import NAMED
 from tsfm.errors import ConfigError, UserError, one_of
 
 CONF = Path(__file__).parent / "conf"
+FREE = ("model.", "load.")
+"""Parts of a config whose fields are a model's own, known once it is."""
 
 UNWRITABLE = {
     errno.ENOSPC: "Free disk space, then resume the run",
@@ -98,6 +100,9 @@ def compose_config(
             values[f"{key[1:]}.path"] = _located(key[1:], name_given, value)
             groups.append(f"{key[1:]}=path")
     composed = _compose(name, groups)
+    values = _of_the_model(
+        name, composed, values, {keys[word] for word in parameters if word in keys}
+    )
     try:
         tree = OmegaConf.merge(writable(schema), composed)
         for key, value in _sized(values, OmegaConf.select(composed, "model.name")).items():
@@ -173,7 +178,7 @@ def _located(group: str, parameter: str, value: str) -> str:
         raise ConfigError(f"{parameter}={value!r} is not known", remedy=f"choose one of: {names}")
     whole = find(value)
     words = [value] if whole else [word.strip() for word in value.split(",") if word.strip()]
-    parts = [word if word in NAMED and len(words) > 1 else find(word) for word in words]
+    parts = [_part(word, several=len(words) > 1) for word in words]
     if not parts or None in parts:
         unknown = words[parts.index(None)] if parts else value
         raise ConfigError(
@@ -184,10 +189,48 @@ def _located(group: str, parameter: str, value: str) -> str:
     return ",".join(map(str, parts))
 
 
+def _part(word: str, *, several: bool) -> str | Path | None:
+    """One of several sources: a name, a data set's name with or without its folder, or a path."""
+    from tsfm.data.glucose.loaders import LOADERS
+
+    if several and word in NAMED:
+        return word
+    name, _, folder = word.partition(":")
+    found = find(word)
+    if name not in LOADERS or (found is not None and found.is_file()):
+        return found
+    return f"{name}:{folder or found or name}"
+
+
 def _compose(name: str, groups: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(name, overrides=groups)
+
+
+def _of_the_model(
+    name: str, composed: DictConfig, values: dict[str, str], named: set[str]
+) -> dict[str, str]:
+    """The values, without defaults of the default model that another model has no field for.
+
+    MLflow passes every parameter of an entry point, whether its user gave it or not.
+    """
+    foreign = {
+        key for key in named & set(values)
+        if key.startswith("model.") and OmegaConf.select(composed, key) is None
+    }  # fmt: skip
+    if not foreign:
+        return values
+    default = _compose(name, [])
+    idle = {key for key in foreign if _is_default(default, key, values[key])}
+    return {key: value for key, value in values.items() if key not in idle}
+
+
+def _is_default(tree: DictConfig, key: str, value: str) -> bool:
+    default, given = OmegaConf.select(tree, key), _typed(tree, key, value)
+    if OmegaConf.is_list(default):
+        return list(default) == given
+    return default is not None and default == _number(str(given))
 
 
 def _sized(values: dict[str, str], model: str | None) -> dict[str, str]:
@@ -203,11 +246,27 @@ def _sized(values: dict[str, str], model: str | None) -> dict[str, str]:
 
 
 def _typed(tree: Any, key: str, value: str) -> Any:
-    """Lists are written with commas; everything else is converted by the schema."""
-    if OmegaConf.is_list(OmegaConf.select(tree, key)):
+    """Lists are written with commas, nothing is what may be left open; the schema converts all
+    else."""
+    held = OmegaConf.select(tree, key)
+    if value == "" and held is None:
+        return None
+    if key.startswith("load."):
+        return OmegaConf.create({"value": _parsed(value)}).value
+    if OmegaConf.is_list(held):
         items = [item for item in re.split(r"[,\s]+", value.strip("[]() ")) if item]
         return [_number(item) for item in items]
     return value
+
+
+def _parsed(value: str) -> Any:
+    """A value of a field whose type is not known yet."""
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 def _number(item: str) -> int | float | str:

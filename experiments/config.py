@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from importlib import import_module
 from typing import Any, TypeVar
@@ -127,42 +126,6 @@ class PretrainConfig(ExperimentConfig):
     """Experiment 1."""
 
     register_as: str = "ohlcv"
-
-
-FINETUNE_MODES = ("zero_shot", "linear_probe", "lora", "full")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(ExperimentConfig):
-    """Experiment 2.
-
-    Attributes
-    ----------
-    base_model
-        What to start from: a directory, a hub id, ``models:/…``, or ``scratch``.
-    mode
-        ``zero_shot`` trains nothing, ``linear_probe`` the output projection, ``lora`` low-rank
-        adapters, ``full`` every weight.
-    """
-
-    base_model: str = "models:/ohlcv/latest"
-    mode: str = "lora"
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    register_as: str = "ohlcv-finetuned"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("mode", self.mode, FINETUNE_MODES)
-        if self.base_model == "scratch" and self.mode != "full":
-            raise ConfigError(
-                f"mode={self.mode} needs a trained base model",
-                remedy="give base_model or mode=full",
-            )
-        if self.lora_rank < 1 or not 0 < self.lora_alpha < math.inf:
-            raise ConfigError(
-                f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

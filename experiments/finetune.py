@@ -1,58 +1,90 @@
-"""Experiment 2: adapt a pretrained model to a panel, one variate or all, and judge what it gained.
+"""Experiment 2: adapt a pretrained model to series of one kind, glucose by default, and judge it.
 
-mlflow run . -e finetune -P base_model=models:/ohlcv/latest -P mode=lora -P lora_rank=8
-mlflow run . -e finetune -P data=bars.csv -P targets=log_range -P mode=full
-mlflow run . -e finetune -P base_model=Salesforce/moirai-1.1-R-small -P mode=zero_shot
+mlflow run . -e finetune
+mlflow run . -e finetune -P data=/my/cgm/folder -P base_model=ibm-granite/granite-timeseries-ttm-r2
+mlflow run . -e finetune -P data=brist1d -P mode=full -P preset=fine_tune
+mlflow run . -e finetune -P mode=zero_shot
+mlflow run . -e finetune -P data=sample -P base_model=models:/ohlcv/latest -P targets=log_range
+
+The model's kind is its checkpoint's: TinyTimeMixer, MOIRAI, PatchTST or Chronos.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from experiments.cli import Parameter, run
-from experiments.config import FinetuneConfig, described, resumed
+from experiments.config import described, model_name, resumed
+from experiments.finetune_config import ALL, AUTO, NONE, SCRATCH, FinetuneConfig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from tsfm.data.glucose import holdouts
+    from tsfm.data.panel import Panel
     from tsfm.data.provenance import Provenance
+    from tsfm.data.sources import Source
     from tsfm.evaluation.holdout import HoldOut
-    from tsfm.models.moirai import Moirai
+    from tsfm.models.adaptation import Adapted
+    from tsfm.models.base import Forecaster, Trainable
+    from tsfm.models.starting import Start
     from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.config import TrainerConfig
     from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
-    "data": Parameter("@data", "sample, simulated, mixed, or the path of a panel or of bars"),
-    "model": Parameter("@model", "the kind of model; its size is the base model's"),
-    "base_model": Parameter("base_model", "directory, hub id, models:/…, or scratch"),
-    "mode": Parameter("mode", "zero_shot, linear_probe, lora or full"),
-    "lora_rank": Parameter("lora_rank", "rank of the adapters"),
-    "lora_alpha": Parameter("lora_alpha", "their scale is lora_alpha / lora_rank"),
-    "targets": Parameter(
-        "data.variates", "variates to forecast, with commas (others: seen); empty: all"
+    "data": Parameter(
+        "@data",
+        "virtual, a sensor's file or folder, a named data set (brist1d), a panel, or bars",
     ),
+    "base_model": Parameter("base_model", "ttm-base, directory, hub id, models:/…, or scratch"),
+    "mode": Parameter("adaptation.mode", "zero_shot, linear_probe, lora or full"),
+    "preset": Parameter("recipe.preset", "quick, default, fine_tune or zero_shot"),
+    "lora_rank": Parameter("adaptation.lora_rank", "rank of the adapters, capped by layers' width"),
+    "lora_alpha": Parameter("adaptation.lora_alpha", "their scale is lora_alpha / lora_rank"),
+    "freeze_backbone": Parameter("adaptation.freeze_backbone", "leave the backbone: true or false"),
+    "targets": Parameter("data.variates", "columns to forecast, with commas; empty: glucose, all"),
+    "past_covariates": Parameter("past_covariates", "names, all, none; auto: as the model looks"),
+    "known_covariates": Parameter("known_covariates", "known over the horizon, likewise"),
+    "id_column": Parameter("id_column", "of a table of readings; empty: guessed"),
+    "resolution": Parameter("data.cgm.resolution_minutes", "minutes of a sensor's bar"),
+    "scaler": Parameter("conditioning.scaler", "none (the model's own), standard, minmax, robust"),
+    "scaler_scope": Parameter("conditioning.scope", "patient or global"),
+    "imputation": Parameter(
+        "conditioning.imputation", "none, mean, median, forward_fill, interpolate"
+    ),
+    "imputation_steps": Parameter("conditioning.steps", "bars that the latter two may reach"),
+    "loss": Parameter("loss", "mse, mae, huber, pinball; empty: the base model's own"),
+    "split": Parameter("split", "hold out later times (time), some patients (patient), or both"),
+    "hold_out": Parameter("hold_out", "a hold-out file or NAME-vVERSION; empty: drawn"),
     "context": Parameter("context", "bars seen"),
     "horizon": Parameter("horizon", "bars forecast"),
-    "max_steps": Parameter("trainer.max_steps", "optimiser steps"),
-    "batch_size": Parameter("trainer.batch_size", "packed rows in a step"),
-    "lr": Parameter("trainer.lr", "peak learning rate"),
+    "epochs": Parameter("recipe.epochs", "passes over the training windows; empty: the preset's"),
+    "max_steps": Parameter("recipe.max_steps", "optimiser steps, before epochs; empty: likewise"),
+    "batch_size": Parameter("recipe.batch_size", "windows (or packed rows) in a step; likewise"),
+    "lr": Parameter("recipe.lr", "peak learning rate; likewise"),
+    "model": Parameter("@model", "what is made from scratch"),
     "seed": Parameter("seed", "of everything drawn"),
     "register_as": Parameter("register_as", "name in the model registry; empty: none"),
     "resume": Parameter("resume", "id of an interrupted run to go on with, by its own settings"),
 }
 
-# What the config says of training and forecasting; the base model brings its own architecture.
-RECIPE = (
-    "context", "horizon", "mask_ratio_min", "mask_ratio_max", "random_mask_share", "shortest_crop",
-    "use_covariates", "dropout", "attention_dropout", "gradient_checkpointing", "num_samples",
-)  # fmt: skip
-
 
 def main(config: FinetuneConfig) -> None:
-    from tsfm.data.sources import load_source
-    from tsfm.evaluation.holdout import hold_out_each
     from tsfm.evaluation.judge import judge
     from tsfm.tracking.experiment import SilentRun, open_experiment
+    from tsfm.tracking.finetune_report import (
+        record_adaptation,
+        record_forgetting,
+        record_hold_outs,
+        record_quality,
+        show_adaptation,
+        show_forgetting,
+    )
     from tsfm.tracking.publish import publish
     from tsfm.tracking.registry import pinned
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
@@ -67,76 +99,221 @@ def main(config: FinetuneConfig) -> None:
         seed=config.seed,
         resume=config.resume,
     ) as record:
-        base, inherited = load_base(config)
-        source = load_source(config.data)
-        held_out = hold_out_each(
-            source.panels, config.data, config.evaluation, config.context, config.horizon
-        )
+        base = find_base(config)
+        source = load_data(config, base)
+        held_out, hold_outs = divide(source, config, base)
+        start = load_base(config, base, source.panels[0])
         record_panels(record, held_out)
 
-        result = adapt(base, held_out, config, record)
+        trained = train(start, held_out, config, record)
         if isinstance(record, SilentRun):
             return
+        result = trained.result
+        record_quality(record, source.reports)
+        record_hold_outs(record, hold_outs)
         record_fit(record, result)
+        record_adaptation(record, trained.adapted, result, asdict(trained.trainer))
 
+        untuned = zero_shot(config, base, source.panels[0])
         tasks = [task for division in held_out for task in division.tasks]
-        verdict = judge(result.model, config.evaluation.baselines, tasks, metric=metric)
+        verdict = judge(
+            result.model, config.evaluation.baselines, tasks,
+            name=trained.name, metric=metric, others=untuned,
+        )  # fmt: skip
         record_verdict(record, verdict, tasks, metric=metric)
+        forgotten = forgetting(trained.network, untuned, config)
+        record_forgetting(record, forgotten, result.steps)
 
         logged = publish(
             record, result, source, held_out, verdict,
-            horizon=config.horizon, register_as=config.register_as, inherited=inherited,
+            horizon=config.horizon, register_as=config.register_as, inherited=base.provenance,
         )  # fmt: skip
     show_summary(record, verdict, registered=logged.uri, metric=metric)
+    show_adaptation(trained.adapted, result)
+    show_forgetting(forgotten)
 
 
-def load_base(config: FinetuneConfig) -> tuple[Moirai, Provenance | None]:
-    """The model to start from, and what it was trained on where that is known."""
-    import torch
+# --- the model to start from ----------------------------------------------------------------------
 
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Where the base model is (``None``: from scratch), and what it was trained on where known."""
+
+    directory: Path | None = None
+    provenance: Provenance | None = None
+
+    @property
+    def kind(self) -> str:
+        from tsfm.models.starting import kind_of
+
+        return "" if self.directory is None else kind_of(self.directory)
+
+
+def find_base(config: FinetuneConfig) -> Base:
+    """The base model's directory, fetched where it is registered or on the hub."""
     from tsfm.data.provenance import FILE_NAME, Provenance
-    from tsfm.models.moirai import Moirai
     from tsfm.models.source import directory_of
     from tsfm.tracking.registry import resolve
 
-    if config.base_model == "scratch":
-        torch.manual_seed(config.seed)
-        return Moirai(config.model), None
+    if config.base_model == SCRATCH:
+        return Base()
     registered = config.base_model.startswith("models:/")
     directory = resolve(config.base_model) if registered else directory_of(config.base_model)
-    recipe = {name: getattr(config.model, name) for name in RECIPE}
-    model = Moirai.from_pretrained(directory, patch_size=None, **recipe)
     known = (directory / FILE_NAME).exists()
-    return model, Provenance.load(directory) if known else None
+    return Base(directory=directory, provenance=Provenance.load(directory) if known else None)
 
 
-def adapt(
-    model: Moirai, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun | SilentRun
-) -> FitResult:
+def load_base(config: FinetuneConfig, base: Base, panel: Panel) -> Start:
+    """The model to train, with the panel's channels where it looks at covariates."""
+    import torch
+
+    from tsfm.models import model_class
+    from tsfm.models.starting import Asked, Start, load_start
+
+    torch.manual_seed(config.seed)
+    if base.directory is None:
+        made: Any = model_class(model_name(config.model))
+        return Start(model=made(config.model))
+    asked = Asked(
+        context=config.context, horizon=config.horizon, loss=config.loss, fields=config.load,
+        channels=channels(panel) if base.kind == "ttm" else None,
+    )  # fmt: skip
+    return load_start(base.directory, asked)
+
+
+def channels(panel: Panel) -> tuple[int, int, int]:
+    """Targets, past and known covariates of a panel."""
+    info = panel.info
+    return len(info.variates), len(info.past_covariates), len(info.known_covariates)
+
+
+def zero_shot(config: FinetuneConfig, base: Base, panel: Panel) -> dict[str, Forecaster]:
+    """The base model as it is, to be judged beside what was made of it."""
+    from tsfm.models.starting import Asked, load_start
+
+    if base.directory is None or config.adaptation.mode == "zero_shot":
+        return {}
+    asked = Asked(
+        context=config.context, horizon=config.horizon,
+        channels=(len(panel.info.variates), 0, 0) if base.kind == "ttm" else None,
+    )  # fmt: skip
+    return {"zero_shot": load_start(base.directory, asked).model}
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def load_data(config: FinetuneConfig, base: Base) -> Source:
+    """Panels with the covariates that were asked for."""
+    from tsfm.data.covariates import narrowed
+    from tsfm.data.sources import load_source
+
+    source = load_source(config.data)
+    sees = base.kind == "moirai" or (
+        base.directory is None and model_name(config.model) == "moirai"
+    )
+
+    def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+        wanted = ((ALL,) if sees else (NONE,)) if names == (AUTO,) else names
+        return () if wanted == (NONE,) else wanted
+
+    return narrowed(source, chosen(config.past_covariates), chosen(config.known_covariates))
+
+
+def divide(
+    source: Source, config: FinetuneConfig, base: Base
+) -> tuple[list[HoldOut], list[holdouts.HoldOut]]:
+    """Panels of patients by patient and by each one's time, those of markets by symbol and date."""
+    from tsfm.data.glucose.holdouts import HoldOut as Patients
+    from tsfm.data.glucose.origins import is_glucose
+    from tsfm.evaluation.holdout import hold_out_each
+    from tsfm.evaluation.patient_holdout import draw_patients, hold_out_patients
+
+    data, evaluation = config.data, config.evaluation
+    if not (config.hold_out or config.split != "both" or all(map(is_glucose, source.panels))):
+        divided = hold_out_each(source.panels, data, evaluation, config.context, config.horizon)
+        return divided, []
+    if config.hold_out:
+        hold_outs = [Patients.load(config.hold_out)] * len(source.panels)
+    else:
+        hold_outs = [
+            draw_patients(
+                panel, config.split,
+                patient_share=data.held_out_share, time_share=data.test_share, seed=data.seed,
+            )
+            for panel in source.panels
+        ]  # fmt: skip
+    for held in hold_outs:
+        if base.provenance is not None and config.hold_out:
+            held.expect_untouched(base.provenance)
+    divided = [
+        hold_out_patients(
+            panel, held, context=config.context, horizon=config.horizon,
+            evaluation=evaluation, validation_share=data.validation_share,
+        )
+        for panel, held in zip(source.panels, hold_outs, strict=True)
+    ]  # fmt: skip
+    return divided, hold_outs
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of training, and how it went."""
+
+    result: FitResult
+    adapted: Adapted
+    trainer: TrainerConfig
+
+    @property
+    def network(self) -> Forecaster:
+        """The model itself, without scaler and imputation."""
+        from tsfm.models.conditioning import network_of
+
+        return network_of(self.result.model)
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+
+def train(
+    start: Start, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun | SilentRun
+) -> Trained:
     """Train what the mode says should be trained, watched on the validation period."""
     from tsfm.evaluation.judge import expect_able
-    from tsfm.models.adapters import enable_linear_probe, enable_lora
+    from tsfm.models.adaptation import adapt
+    from tsfm.models.conditioning import Conditioned
     from tsfm.tracking.experiment import output_directory
     from tsfm.training.monitor import ForecastMonitor
     from tsfm.training.tensorboard import events_beside
     from tsfm.training.trainer import FitResult, fit, last_checkpoint
 
+    model, panels = start.model, [division.train for division in held_out]
     validation = [division.validation_task for division in held_out]
     expect_able(model, validation)
     output = output_directory(record)
-    if config.mode == "lora":
-        enable_lora(model, rank=config.lora_rank, alpha=config.lora_alpha)
-    elif config.mode == "linear_probe":
-        enable_linear_probe(model)
-    if config.mode == "zero_shot":
+    adapted = adapt(model, config.adaptation, start.fresh)
+    if config.conditioning.is_needed:
+        model = Conditioned.fitted(model, config.conditioning, panels[0])
+    trainer = config.recipe.trainer(
+        replace(config.trainer, seed=config.seed),
+        start.model.name,
+        panels,
+        cast("Trainable", model).window_spec,
+    )
+    if config.adaptation.mode == "zero_shot":
         result = FitResult.untrained(model, output)
     else:
         with events_beside(record, output, config.tensorboard) as logger:
             result = fit(
                 model,
-                [division.train for division in held_out],
+                panels,
                 validation=[division.validation for division in held_out],
-                config=replace(config.trainer, seed=config.seed),
+                config=trainer,
                 output_dir=output,
                 resume_from=last_checkpoint(output) if config.resume else None,
                 logger=logger,
@@ -146,8 +323,22 @@ def adapt(
     model.settle(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
     )
-    return result
+    return Trained(result=result, adapted=adapted, trainer=trainer)
+
+
+def forgetting(
+    network: Forecaster, untuned: dict[str, Forecaster], config: FinetuneConfig
+) -> pd.DataFrame:
+    """Errors on general tasks before and after; empty where nothing was trained."""
+    import pandas as pd
+
+    from tsfm.evaluation.forgetting import compare_before_and_after, general_tasks
+
+    if not (untuned and config.forgetting):
+        return pd.DataFrame()
+    (before,) = untuned.values()
+    return compare_before_and_after(before, network, general_tasks(config.context, config.horizon))
 
 
 if __name__ == "__main__":
-    run("finetune", FinetuneConfig, PARAMETERS, main, title="Adapt a pretrained model to a panel.")
+    run("finetune", FinetuneConfig, PARAMETERS, main, title="Adapt a pretrained model.")

@@ -10,7 +10,8 @@ import pytest
 from support.entry_points import Answer
 
 from experiments import cli, data, finetune, pretrain
-from experiments.config import DataConfig, FinetuneConfig, PretrainConfig
+from experiments.config import DataConfig, PretrainConfig
+from experiments.finetune_config import FinetuneConfig
 
 
 @pytest.fixture

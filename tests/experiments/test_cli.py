@@ -12,12 +12,12 @@ from experiments import cli, finetune, pretrain
 from experiments.cli import compose_config
 from experiments.config import (
     DataConfig,
-    FinetuneConfig,
     PretrainConfig,
     described,
     model_config,
     resumed,
 )
+from experiments.finetune_config import FinetuneConfig
 from tsfm.errors import CheckpointError, ConfigError, UserError
 from tsfm.models.moirai_config import MoiraiConfig
 

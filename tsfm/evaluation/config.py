@@ -17,6 +17,9 @@ class EvaluationConfig:
     ----------
     windows_per_item
         Most forecast origins per series, evenly spaced, at least a horizon apart.
+    stride
+        Bars between the origins of one patient, of which ``windows_per_item`` are kept; 0: a
+        horizon.
     items_per_task
         Series in a task, the panel's first ones that are long enough.
     baseline_context
@@ -32,6 +35,7 @@ class EvaluationConfig:
     baseline_context: int = 1000
     baselines: tuple[str, ...] = ("random_walk", "seasonal_naive", "auto_ets", "garch")
     headline_metric: str = "crps"
+    stride: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "baselines", tuple(self.baselines))
@@ -41,3 +45,5 @@ class EvaluationConfig:
         for name in ("windows_per_item", "items_per_task", "baseline_context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"evaluation.{name}={getattr(self, name)} is less than 1")
+        if self.stride < 0:
+            raise ConfigError(f"evaluation.stride={self.stride} is negative")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -70,12 +70,20 @@ def judge(
     *,
     name: str | None = None,
     metric: str = "crps",
+    others: Mapping[str, Forecaster] | None = None,
 ) -> Verdict:
-    """Backtest a model and the named baselines on all tasks and compare it with each of them."""
+    """Backtest a model and the named baselines on all tasks and compare it with each of them.
+
+    Parameters
+    ----------
+    others
+        Further forecasters to compare it with, such as the model it was made from.
+    """
     backtests: dict[str, list[Backtest]] = {}
     own = name or model.name
     for task, panel in tasks:
         results = [backtest(model, task, panel, name=own)]
+        results += [backtest(one, task, panel, name=n) for n, one in (others or {}).items()]
         results += [backtest(_baseline(baseline, task), task, panel) for baseline in baselines]
         backtests[task.name] = results
     scores = concat_scores([score(result) for results in backtests.values() for result in results])

@@ -28,6 +28,7 @@ MODELS: dict[str, str] = BASELINES | {
     "dlinear": "tsfm.models.dlinear:DLinear",
     "patchtst": "tsfm.models.patchtst:PatchTST",
     "patchtst_hf": "tsfm.models.patchtst_hf:HfPatchTST",
+    "conditioned": "tsfm.models.conditioning:Conditioned",
 }
 
 

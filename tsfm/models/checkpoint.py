@@ -52,6 +52,31 @@ def write_model(directory: Path, config: Mapping[str, Any], weights: Mapping[str
     return directory
 
 
+def write_json(directory: Path, content: Mapping[str, Any]) -> Path:
+    """Write ``config.json`` alone, of a model that keeps its weights elsewhere.
+
+    Raises
+    ------
+    CheckpointError
+        When it cannot be written; an earlier one stays.
+    """
+    staged = directory / f"{CONFIG_FILE}.{uuid4().hex}.tmp"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staged.write_text(json.dumps(content, indent=2))
+        os.replace(staged, directory / CONFIG_FILE)
+    except OSError as error:
+        raise CheckpointError(
+            f"the model cannot be written: {error}",
+            where=str(directory),
+            remedy="free disk space, or choose a directory that can be written to",
+        ) from error
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+    return directory
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """The JSON object of ``config.json``.
 

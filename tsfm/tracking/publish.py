@@ -88,7 +88,7 @@ def publish_model(
         provenance = provenance.inherit(inherited)
     provenance.save(directory)
     overlaps = [
-        overlap(provenance, panel, task.first_origin)
+        overlap(provenance, panel, task.first_origin or task.context)
         for division in held_out
         for task, panel in division.tasks
     ]

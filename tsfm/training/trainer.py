@@ -21,8 +21,10 @@ from tsfm.data.dynamics.augmenter import Augmenter
 from tsfm.data.panel import Panel
 from tsfm.data.windows import WindowStream
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models.adapters import merge_lora
+from tsfm.models.adapter_files import save_adapters
+from tsfm.models.adapters import adapter_ranks, merge_lora
 from tsfm.models.base import Forecaster, Trainable
+from tsfm.models.conditioning import network_of
 from tsfm.training.batches import Batches, loader
 from tsfm.training.callbacks import (
     LastCheckpoint,
@@ -47,7 +49,8 @@ class FitResult:
     model
         With the weights of the best validation (the last step's without validation).
     directory
-        Holds ``checkpoints/`` and the saved ``model/``.
+        Holds ``checkpoints/``, the saved ``model/``, and what LoRA learned by itself in
+        ``adapter/``.
     peak_memory
         Bytes: of the GPU where one was used, else the process's resident set.
     """
@@ -65,6 +68,10 @@ class FitResult:
     @property
     def model_directory(self) -> Path:
         return self.directory / "model"
+
+    @property
+    def adapter_directory(self) -> Path:
+        return self.directory / "adapter"
 
     @classmethod
     def untrained(cls, model: Forecaster, directory: Path) -> Self:
@@ -269,6 +276,10 @@ def _finish(
         score = monitors[0].best_model_score
         loss = None if score is None else float(score)
         best_step = int(state["global_step"])
+    assert isinstance(module.model, Forecaster)
+    adapted = network_of(module.model)
+    if trainer.is_global_zero and adapter_ranks(module.model):
+        save_adapters(adapted, directory / "adapter")
     model = merge_lora(module.model).eval()
     if torch.cuda.is_available():
         model.to("cuda")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tsfm.data import frequency
@@ -13,7 +12,7 @@ FORMATS = ("auto", "table", "brist1d", "ohio", "dexcom", "libreview", "nightscou
 BAD_VALUES = ("repair", "refuse")
 SATURATED = ("keep", "unobserved")
 CARBOHYDRATE_CURVES = ("parabolic", "hovorka", "linear")
-IMPUTATIONS = ("none", "forward_fill", "interpolate")
+IMPUTATIONS = ("none", "mean", "median", "forward_fill", "interpolate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class CgmConfig:
 
     name: str = "cgm"
     format: str = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     units: str = "auto"
     date_format: str = ""
     timezone: str = ""
@@ -131,10 +130,12 @@ class CgmConfig:
                 f"long_gap_hours={self.long_gap_hours} cannot be used",
                 remedy="give at least 2 readings, 0 hours and some hours",
             )
-        if (self.imputation == "none") != (self.imputation_steps == 0) or self.imputation_steps < 0:
+        reaching = self.imputation in ("forward_fill", "interpolate")
+        if reaching != (self.imputation_steps > 0) or self.imputation_steps < 0:
             raise ConfigError(
                 f"imputation={self.imputation} with imputation_steps={self.imputation_steps}",
-                remedy="give forward_fill or interpolate and the steps it may reach, or neither",
+                remedy="give forward_fill or interpolate and the steps it may reach, or another "
+                "imputation and none",
             )
 
     def _check_curves(self) -> None:

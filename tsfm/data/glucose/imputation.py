@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
 from tsfm.errors import ConfigError, one_of
 
-METHODS = ("none", "forward_fill", "interpolate")
+METHODS = ("none", "mean", "median", "forward_fill", "interpolate")
 
 
 def impute(
@@ -24,11 +27,12 @@ def impute(
     past
         NaN where unobserved; left as it is.
     method
-        ``none``; ``forward_fill``: the last value observed, for ``steps`` bars; ``interpolate``:
-        straight lines across gaps of at most ``steps`` bars between two observed values. The bars
-        after the last observed value have none on their right: they stay NaN.
+        ``none``; ``mean`` and ``median``: of what was observed, in every gap; ``forward_fill``:
+        the last value observed, for ``steps`` bars; ``interpolate``: straight lines across gaps of
+        at most ``steps`` bars between two observed values. The bars after the last observed value
+        have none on their right: they stay NaN.
     steps
-        Bars.
+        Bars; of ``forward_fill`` and ``interpolate`` only.
 
     Raises
     ------
@@ -39,6 +43,8 @@ def impute(
     values = np.asarray(past)
     if method == "none":
         return values.copy()
+    if method in ("mean", "median"):
+        return _with_centre(values, np.nanmean if method == "mean" else np.nanmedian)
     if int(steps) != steps or steps < 1:
         raise ConfigError(f"imputation_steps={steps!r} is not a number of bars", remedy="give 1 …")
     bars = np.arange(values.shape[-1])
@@ -55,3 +61,10 @@ def impute(
     share = (bars - left) / np.maximum(right - left, 1)
     line = before + share * (after - before)
     return np.where(seen, values, np.where(between, line, np.nan)).astype(values.dtype)
+
+
+def _with_centre(values: np.ndarray, centre: Callable[..., np.ndarray]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Mean of empty slice|All-NaN slice")
+        middle = centre(values, axis=-1, keepdims=True)
+    return np.where(np.isnan(values), middle, values).astype(values.dtype)
