@@ -140,11 +140,7 @@ class Chronos(nn.Module, Forecaster):
         ConfigError
             When the weights are random and ``allow_untrained`` is not set.
         """
-        if self.config.untrained and not self.config.allow_untrained:
-            raise ConfigError(
-                "the weights of this Chronos model are random: it has never been trained",
-                remedy="give a released or fine-tuned one; tests set allow_untrained",
-            )
+        self._expect_trained()
         recent = context.last(self._lengths[0])
         past = np.where(recent.observed, recent.past, np.nan)
         places = np.argwhere(recent.observed.any(axis=1))
@@ -169,6 +165,39 @@ class Chronos(nn.Module, Forecaster):
             samples=samples,
             is_joint=samples is not None and shape[2] == 1,
         )
+
+    def embeddings(self, context: Context) -> Float[np.ndarray, "batch variate token dim"]:
+        """The encoder's state of every token: a bar (T5) or a patch; NaN of absent variates.
+
+        Raises
+        ------
+        ConfigError
+            When the weights are random and ``allow_untrained`` is not set.
+        """
+        self._expect_trained()
+        recent = context.last(self._lengths[0])
+        past = np.where(recent.observed, recent.past, np.nan)
+        row, variate = np.argwhere(recent.observed.any(axis=1)).T
+        groups = row if self.config.multivariate else np.arange(len(row))
+        rows = torch.from_numpy(np.ascontiguousarray(past[row, :, variate], np.float32))
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                hidden = self.family.encode(rows, groups, self.config).float().cpu().numpy()
+        finally:
+            self.train(was_training)
+        shape = (context.batch_size, past.shape[2], *hidden.shape[1:])
+        states = np.full(shape, np.nan, np.float32)
+        states[row, variate] = hidden
+        return states
+
+    def _expect_trained(self) -> None:
+        if self.config.untrained and not self.config.allow_untrained:
+            raise ConfigError(
+                "the weights of this Chronos model are random: it has never been trained",
+                remedy="give a released or fine-tuned one; tests set allow_untrained",
+            )
 
     def _draw(
         self, rows: np.ndarray, series: np.ndarray, horizon: int, seed: int

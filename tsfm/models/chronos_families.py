@@ -94,6 +94,20 @@ class Family(ABC):
     ) -> Float[np.ndarray, "row horizon draw"]:
         """Native quantiles, or samples, of rows whose variates of one series share a group."""
 
+    def encode(
+        self,
+        rows: Float[Tensor, "row time"],
+        groups: Int[np.ndarray, " row"],  # noqa: ARG002
+        config: ChronosConfig,
+    ) -> Float[Tensor, "row token dim"]:
+        """The encoder's states, without those of tokens that stand for no values."""
+        parts = [self.pipeline.embed(part)[0] for part in rows.split(config.sequences_at_once)]
+        return torch.cat(parts)[:, : self.tokens(rows.shape[1])]
+
+    @abstractmethod
+    def tokens(self, length: int) -> int:
+        """How many of the encoder's tokens stand for ``length`` bars."""
+
     def fields(
         self,
         past: Float[Tensor, "row time"],
@@ -168,6 +182,9 @@ class T5(Family):
         samples: np.ndarray = torch.cat(parts).swapaxes(1, 2).numpy()
         return samples
 
+    def tokens(self, length: int) -> int:
+        return length
+
     def fields(
         self,
         past: Float[Tensor, "row time"],
@@ -235,6 +252,9 @@ class Bolt(Family):
         quantiles: np.ndarray = torch.cat(parts).swapaxes(1, 2).numpy()
         return quantiles
 
+    def tokens(self, length: int) -> int:
+        return int(-(-length // self.network.chronos_config.input_patch_size))
+
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         rows = torch.tensor(len(batch["context"]), device=batch["context"].device)
         mean = self.network(context=batch["context"], target=batch["target"]).loss
@@ -288,6 +308,21 @@ class Chronos2(Family):
             )
         quantiles: np.ndarray = torch.cat(parts).swapaxes(1, 2).numpy()
         return quantiles
+
+    def tokens(self, length: int) -> int:
+        return int(-(-length // self.network.chronos_config.input_patch_size))
+
+    def encode(
+        self,
+        rows: Float[Tensor, "row time"],
+        groups: Int[np.ndarray, " row"],
+        config: ChronosConfig,
+    ) -> Float[Tensor, "row token dim"]:
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        sizes = np.diff(np.append(starts, len(groups))).tolist()
+        series = list(rows.split(sizes))
+        states, _ = self.pipeline.embed(series, batch_size=config.sequences_at_once)
+        return torch.cat(states)[:, : self.tokens(rows.shape[1])]
 
     def _unrolled(self) -> list[float]:
         """Levels fed back beyond the model's own horizon: the library's nine, where it has them."""

@@ -193,10 +193,7 @@ class Moirai(nn.Module, Forecaster):
 
         ``bars`` overrides how many bars of each patch are predicted.
         """
-        lengths, blocks = tokens.blocks(asked)
-        embedded = self._embed(tokens, inputs).split(lengths)
-        encoded = [self.encoder(x, *block) for x, block in zip(embedded, blocks, strict=True)]
-        hidden = torch.cat(encoded)
+        hidden = self._encode(tokens, inputs, asked)
         place = torch.cumsum(asked, 0) - 1
         asked_rows = tokens.by_size(self.config.patch_sizes, asked)
         raws = self.param_proj({k: hidden[place[rows]] for k, rows in asked_rows.items()}, bars)
@@ -210,6 +207,14 @@ class Moirai(nn.Module, Forecaster):
             )
             for (k, rows), raw in zip(asked_rows.items(), raws, strict=True)
         ]
+
+    def _encode(
+        self, tokens: Tokens, inputs: Inputs, asked: Bool[Tensor, " token"]
+    ) -> Float[Tensor, "asked dim"]:
+        lengths, blocks = tokens.blocks(asked)
+        embedded = self._embed(tokens, inputs).split(lengths)
+        encoded = [self.encoder(x, *block) for x, block in zip(embedded, blocks, strict=True)]
+        return torch.cat(encoded)
 
     def _embed(self, tokens: Tokens, inputs: Inputs) -> Float[Tensor, "token dim"]:
         """Embed seen patches by their size; masked ones all become the mask encoding."""
@@ -247,6 +252,26 @@ class Moirai(nn.Module, Forecaster):
         tokens = Tokens.from_batch(batch)
         parts = self._predict(tokens, self._standardise(batch, tokens), tokens.predicted)
         return [(tokens.index[part.rows], part.mixture) for part in parts]
+
+    @torch.inference_mode()
+    def encode_tokens(self, batch: Batch) -> tuple[Int[Tensor, " token"], Float[Tensor, "token d"]]:
+        """Slots (flattened ``[batch · token]``) of all real tokens, and their encoder states."""
+        tokens = Tokens.from_batch(batch)
+        everything = torch.ones_like(tokens.predicted)
+        return tokens.index, self._encode(tokens, self._standardise(batch, tokens), everything)
+
+    def embeddings(self, context: Context) -> Float[np.ndarray, "batch variate patch dim"]:
+        """The encoder's state of every patch of the context; NaN where a patch is padding.
+
+        All series at one patch size: ``config.patch_size``, or the smallest within the token
+        budget. Covariates are left out.
+
+        Raises
+        ------
+        ConfigError
+            When the context is over the token budget at every patch size.
+        """
+        return moirai_forecast.embeddings(self, context)
 
     def forecast(
         self, context: Context, horizon: int, quantile_levels: tuple[float, ...]

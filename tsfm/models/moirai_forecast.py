@@ -64,6 +64,34 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
     )
 
 
+def embeddings(model: Moirai, context: Context) -> Float[np.ndarray, "batch variate patch dim"]:
+    """Encoder states of the context; see :meth:`tsfm.models.moirai.Moirai.embeddings`."""
+    config, seen = model.config, context.last(model.config.context)
+    present = np.any(seen.observed, axis=1)
+    widest, length = int(present.sum(axis=1).max()), seen.length
+    fitting = fitting_patch_sizes(config, widest, length, 0)
+    wanted = config.patch_size or fitting[0]
+    size = next((size for size in fitting if size >= wanted), fitting[-1])
+    n_series, width, n_past = seen.batch_size, present.shape[1], -(-length // size)
+    none = Covariates(values=np.empty((n_series, 0, length), np.float32), n_known=0)
+    kept = np.zeros((n_series, 0), bool)
+    states = np.full((n_series, width, n_past, config.d_model), np.nan, np.float32)
+    step = max(1, config.forecast_tokens // (width * n_past))
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, n_series, step):
+            rows = np.arange(start, min(start + step, n_series))
+            batch = _tokens(seen, none, present, kept, rows, size, n_past, 0)
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            slots, hidden = model.encode_tokens(batch)
+            place = np.unravel_index(slots.cpu().numpy(), (len(rows), width, n_past))
+            states[start : start + step][place] = hidden.float().cpu().numpy()
+    finally:
+        model.train(was_training)
+    return states
+
+
 def best_patch_size(model: Moirai, contexts: Sequence[Context], horizon: int) -> int:
     """The candidate with the lowest mean scaled CRPS over the ends of the contexts."""
     if len(model.config.patch_sizes) == 1:

@@ -133,25 +133,51 @@ class HfPatchTST(nn.Module, Forecaster):
     def _block(
         self, past: Float[np.ndarray, "batch variate time"]
     ) -> Float[np.ndarray, "batch variate bar 1"]:
+        out = np.full((*past.shape[:2], self.config.horizon, 1), np.nan, np.float32)
+        for series, variate, batch in self._by_width(past):
+            found = self._network(batch).prediction_outputs
+            values = found.transpose(1, 2).flatten(0, 1)[..., None]
+            out[series, variate] = values.float().cpu().numpy()
+        return out
+
+    def _by_width(
+        self, past: Float[np.ndarray, "batch variate time"]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
         """Series of equal width at once: the library takes no mask of variates."""
         present = np.isfinite(past).any(axis=2)
-        out = np.full((*past.shape[:2], self.config.horizon, 1), np.nan, np.float32)
+        embedder = self.network.model.encoder.embedder
         for width in np.unique(present.sum(axis=1)):
             rows = np.flatnonzero(present.sum(axis=1) == width)
             series, variate = np.nonzero(present[rows])
             series = rows[series]
-            batch = context_batch(
-                past[series, variate].reshape(len(rows), width, -1), self.config.patch
-            )
-            batch = {k: value.to(self.device) for k, value in self._whole(batch).items()}
-            embedder = self.network.model.encoder.embedder
+            values = past[series, variate].reshape(len(rows), width, -1)
+            batch = self._whole(context_batch(values, self.config.patch))
             embedder.num_input_channels = int(width)  # only checked: the weights are shared
             try:
-                found = self._network(batch).prediction_outputs
+                yield series, variate, {k: value.to(self.device) for k, value in batch.items()}
             finally:
                 embedder.num_input_channels = self.config.variates
-            values = found.transpose(1, 2).flatten(0, 1)[..., None]
-            out[series, variate] = values.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def embeddings(self, context: Context) -> Float[np.ndarray, "batch variate patch dim"]:
+        """The encoder's state of every patch of ``config.context`` bars; NaN of absent variates."""
+        seen, config = context.last(self.config.context), self.config
+        past = np.where(seen.observed, seen.past, np.nan).swapaxes(1, 2)
+        shape = (*past.shape[:2], config.context // config.patch, config.d_model)
+        out = np.full(shape, np.nan, np.float32)
+        was_training = self.training
+        self.eval()
+        try:
+            for series, variate, batch in self._by_width(past):
+                observed = batch.get("observed")
+                found = self.network.model(
+                    past_values=batch["context"].transpose(1, 2),
+                    past_observed_mask=None if observed is None else observed.transpose(1, 2),
+                )
+                hidden = found.last_hidden_state.flatten(0, 1)
+                out[series, variate] = hidden.float().cpu().numpy()
+        finally:
+            self.train(was_training)
         return out
 
     def expect_able(self, *, past: int = 0, known: int = 0, **_sizes: int) -> None:

@@ -229,6 +229,18 @@ class TinyTimeMixer(nn.Module, Forecaster):
         """
         return ttm_forecast.forecast(self, context, horizon, quantile_levels)
 
+    def embeddings(self, context: Context) -> Float[np.ndarray, "batch variate patch dim"]:
+        """The backbone's state of every patch of ``config.context`` bars; NaN of absent variates.
+
+        A shorter context is padded as for forecasts.
+
+        Raises
+        ------
+        DataError
+            When a channel-mixing model is not given the variates and covariates it was made for.
+        """
+        return ttm_forecast.embeddings(self, context)
+
     def expect_able(
         self,
         *,

@@ -49,6 +49,56 @@ def forecast(
     )
 
 
+@torch.inference_mode()
+def embeddings(
+    model: TinyTimeMixer, context: Context
+) -> Float[np.ndarray, "batch variate patch dim"]:
+    """States of the backbone; see :meth:`tsfm.models.ttm.TinyTimeMixer.embeddings`."""
+    config, seen = model.config, context.last(model.config.context)
+    present = np.any(seen.observed, axis=1)
+    known = None
+    if config.mixes_channels:
+        rows = np.arange(seen.batch_size)
+        past, known = channels_of(seen, config.steps, config)
+    else:
+        rows, variate, past = _one_by_one(seen, present, config.context)
+    statics = [seen.static[row] for row in rows] if seen.static else [{} for _ in rows]
+    was_training = model.training
+    model.eval()
+    parts = []
+    try:
+        for first in range(0, len(rows), config.forecast_series):
+            chunk = slice(first, first + config.forecast_series)
+            batch = context_batch(
+                past[chunk],
+                None if known is None else known[chunk],
+                config,
+                frequencies=[seen.freq] * len(past[chunk]),
+                statics=statics[chunk],
+            )
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            parts.append(model.outputs(batch).hidden.float().cpu().numpy())
+    finally:
+        model.train(was_training)
+    hidden = np.concatenate(parts)
+    if config.mixes_channels:
+        return np.where(present[:, :, None, None], hidden[:, list(config.targets)], np.nan)
+    states = np.full((*present.shape, *hidden.shape[2:]), np.nan, np.float32)
+    states[rows, variate] = hidden[:, 0]
+    return states
+
+
+def _one_by_one(
+    seen: Context, present: np.ndarray, length: int
+) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "channel 1 time"]]:
+    """Series and variate of every variate present, and its past, padded to ``length`` bars."""
+    rows, variate = np.nonzero(present)
+    past = np.full((len(rows), 1, length), np.nan, np.float32)
+    observed = np.where(seen.observed, seen.past, np.nan)
+    past[:, 0, length - seen.length :] = observed[rows, :, variate]
+    return rows, variate, past
+
+
 def _by_channel(
     model: TinyTimeMixer, seen: Context, present: np.ndarray, horizon: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -58,10 +108,7 @@ def _by_channel(
         rows = np.arange(seen.batch_size)
         past, known = channels_of(seen, horizon, config)
     else:
-        rows, variate = np.nonzero(present)
-        past = np.full((len(rows), 1, config.context), np.nan, np.float32)
-        observed = np.where(seen.observed, seen.past, np.nan)
-        past[:, 0, config.context - seen.length :] = observed[rows, :, variate]
+        rows, variate, past = _one_by_one(seen, present, config.context)
     statics = [seen.static[row] for row in rows] if seen.static else [{} for _ in rows]
     parts = []
     for first in range(0, len(rows), config.forecast_series):
