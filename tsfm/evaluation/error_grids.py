@@ -173,7 +173,7 @@ def zone_table(backtest: Backtest, config: ClinicalConfig | None = None) -> pd.D
     glucose = glucose_of(backtest, config)
     rows = []
     for grid in GRIDS:
-        zones = zones_of(grid, glucose.actual, glucose.median)
+        zones = zones_of(grid, glucose.actual, glucose.median)[:, :, 0]
         for minutes, steps in reported_steps(glucose, config).items():
             known = zones[:, steps] >= 0
             for zone, name in enumerate(ZONES):

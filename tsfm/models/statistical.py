@@ -220,6 +220,44 @@ class AutoETS(UnivariateBaseline):
             return RandomWalk().normal(past, horizon, 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Theta(UnivariateBaseline):
+    """The standard theta method (Assimakopoulos & Nikolopoulos 2000; statsforecast's ``Theta``).
+
+    Half the slope of the line through all bars, added to exponential smoothing. No season is taken
+    out. The deviation is that of smoothing with a drift, to which the method is equal (Hyndman &
+    Billah 2003), so that quantiles need no sampling. Gaps are carried forward; series too short or
+    constant fall back to the random walk.
+
+    Attributes
+    ----------
+    max_history
+        Latest bars that are used.
+    """
+
+    name: ClassVar[str] = "theta"
+    max_history: int = 512
+
+    def normal(
+        self,
+        past: Float[np.ndarray, " time"],
+        horizon: int,
+        seasonality: int,  # noqa: ARG002
+    ) -> Normal:
+        from statsforecast.models import Theta as Library
+
+        values = _carried(past)
+        if len(values) < _SHORTEST_ETS or np.ptp(values) == 0:
+            return RandomWalk().normal(past, horizon, 1)
+        fitted = Library(season_length=1).fit(values)
+        smoothing = float(fitted.model_["par"]["alpha"])
+        deviation = np.std(fitted.model_["residuals"][3:], ddof=1)
+        steps = np.arange(horizon)
+        return Normal(
+            fitted.predict(horizon)["mean"], deviation * np.sqrt(1 + steps * smoothing**2)
+        )
+
+
 _LONGEST_ETS_SEASON = 24
 _SHORTEST_ETS = 12
 _LEVEL = 80
