@@ -14,8 +14,6 @@ BASELINES: dict[str, str] = {
     "random_walk": "tsfm.models.statistical:RandomWalk",
     "seasonal_naive": "tsfm.models.statistical:SeasonalNaive",
     "auto_ets": "tsfm.models.statistical:AutoETS",
-    "linear": "tsfm.models.extrapolation:LinearExtrapolation",
-    "theta": "tsfm.models.extrapolation:Theta",
     "theta": "tsfm.models.statistical:Theta",
     "linear_extrapolation": "tsfm.models.linear_extrapolation:LinearExtrapolation",
     "garch": "tsfm.models.garch:Garch",
