@@ -215,7 +215,7 @@ def event_chart(events: Sequence[Events], *, title: str | None = None) -> Figure
     title = f"Below {first.limit:g} mg/dL, {first.task}" if title is None else title
     with figure_grid(1, 2, title=title, size=(5.0, 4.5)) as (figure, axes):
         ranking, precision = axes[0]
-        labels = []
+        labels: list[str] = []
         for order, one in reversed(list(enumerate(able))):
             style = _line(order)
             false, true, _ = roc_curve(one.happened, one.rank)
