@@ -3,6 +3,7 @@
 mlflow run . -e dynamics
 mlflow run . -e dynamics -P n_systems=100 -P n_trajectories=16 -P max_steps=4000 -P seeds=3
 mlflow run . -e dynamics -P channel_mixing=attention -P model=panda -P base_model=GilpinLab/panda
+mlflow run . -e dynamics -P overrides="judging.fine_tuned=[amazon/chronos-bolt-tiny]"
 mlflow run . -e dynamics -P scales=16x4x200,32x4x400,48x8x600,64x8x1000
 mlflow run . -e dynamics -P resume=<run id>
 
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parameter, run
 from experiments.config import described, resumed
-from experiments.dynamics_arms import Trained, matched_table, publish, train
+from experiments.dynamics_arms import (
+    Trained,
+    expect_trained,
+    fine_tune,
+    load_chronos,
+    matched_table,
+    publish,
+    train,
+)
 from experiments.dynamics_config import DynamicsConfig, Scale
 
 if TYPE_CHECKING:
@@ -71,17 +80,23 @@ def main(config: DynamicsConfig) -> None:
         ) as record,
         ExitStack() as parts,
     ):
-        zero_shot = load_zero_shot(config)
+        zero_shot, bases = load_zero_shot(config), load_chronos(config)
         division = hold_out(load_trajectories(config, record), config)
         record_panels(record, [division])
 
         *smaller, trained = (
             train_arms(scale, division, config, record, parts) for scale in config.study
         )
+        tuned = [
+            fine_tune(source, model, division, config, record, parts)
+            for source, model in bases.items()
+        ]
         if isinstance(record, SilentRun):
             return
-        match = matched_table(trained)
-        contest = judge(trained, division, config, make_baselines(division, config), zero_shot)
+        match = matched_table([*trained, *tuned])
+        beside = make_baselines(division, config)
+        beside |= {one.name: one.result.model for one in tuned}
+        contest = judge(trained, division, config, beside, zero_shot)
         steps = reached(config.judging.headline_steps, division, config)
         told = conclusion(contest, metric=metric, steps=steps)
         scales = None
@@ -95,7 +110,7 @@ def main(config: DynamicsConfig) -> None:
         )  # fmt: skip
         record_channel_map(record, trained[-1].result.model, division.tasks)
 
-        logged = [publish(one, contest, division, config) for one in trained]
+        logged = [publish(one, contest, division, config) for one in (*trained, *tuned)]
     uris = [one.uri for one in logged]
     show_contest(
         record, contest, match,
@@ -247,7 +262,10 @@ def load_zero_shot(config: DynamicsConfig) -> dict[str, Forecaster]:
         for name in config.judging.zero_shot
         if name != "fracast" or find_spec("fracast") is not None
     ]
-    return {name: tsfm.load_forecaster(name) for name in names}
+    found = {name: tsfm.load_forecaster(name) for name in names}
+    for name, model in found.items():
+        expect_trained(name, model)
+    return found
 
 
 def reached(steps: int, division: HoldOut, config: DynamicsConfig) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.dynamics_config import DynamicsConfig
+from tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.registry import LoggedForecaster
     from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.config import TrainerConfig
     from tsfm.training.trainer import FitResult
 
 
@@ -30,6 +32,8 @@ class Trained:
     ----------
     arm, name
         ``none`` or ``attention``, and what tables call it.
+    base
+        What it started from: a directory, hub id or ``models:/…``; empty: from scratch.
     part
         Its own run.
     flops
@@ -41,6 +45,7 @@ class Trained:
     arm: str
     name: str
     seed: int
+    base: str
     part: MlflowRun | SilentRun
     result: FitResult
     flops: float
@@ -60,16 +65,89 @@ def train(
     """One arm: the same windows in the same order as the other, as many steps, as many weights."""
     import torch
 
+    torch.manual_seed(seed)
+    model = build(arm, config, width=len(division.train.info.variates))
+    trainer = replace(config.trainer, seed=seed)
+    return _trained(
+        model, f"{model.name}-{arm}", trainer, division, config, record, parts,
+        arm=arm, scale=scale, base=config.base_model,
+    )  # fmt: skip
+
+
+def fine_tune(
+    source: str,
+    model: Any,
+    division: HoldOut,
+    config: DynamicsConfig,
+    record: MlflowRun | SilentRun,
+    parts: ExitStack,
+) -> Trained:
+    """A Chronos model on the arms' windows, for as many steps, at a rate that does not wreck it."""
+    name = Path(source).name
+    trainer = replace(config.trainer, seed=config.seed, **model.fine_tuning)
+    return _trained(
+        model, f"{name}-tuned", trainer, division, config, record, parts,
+        arm=name, base=source, watched=False,
+    )  # fmt: skip
+
+
+def load_chronos(config: DynamicsConfig) -> dict[str, Any]:
+    """The models to fine-tune, by their source: they see and forecast no more than the arms do.
+
+    Raises
+    ------
+    ConfigError
+        When one's weights are random.
+    """
+    from tsfm.models.chronos import Chronos
+
+    found = {}
+    for source in config.judging.fine_tuned:
+        own = Chronos.from_pretrained(source).config
+        assert own.context is not None
+        assert own.horizon is not None
+        found[source] = Chronos.from_pretrained(
+            source,
+            context=min(config.context, own.context),
+            horizon=min(config.horizon, own.horizon),
+        )
+        expect_trained(source, found[source])
+    return found
+
+
+def expect_trained(source: str, model: Any) -> None:
+    """Raise :class:`ConfigError` when a model's weights are random: no table shall show it."""
+    own = getattr(model, "config", None)
+    if getattr(own, "untrained", False) and not getattr(own, "allow_untrained", False):
+        raise ConfigError(
+            f"the weights of {source} are random: it has never been trained",
+            remedy="give a released or trained model",
+        )
+
+
+def _trained(
+    model: Any,
+    called: str,
+    trainer: TrainerConfig,
+    division: HoldOut,
+    config: DynamicsConfig,
+    record: MlflowRun | SilentRun,
+    parts: ExitStack,
+    *,
+    arm: str,
+    base: str,
+    scale: str = "",
+    watched: bool = True,
+) -> Trained:
+    """Trained in a run of its own, with forecasts after every validation where it is watched."""
     from tsfm.tracking.experiment import open_part, part_directory
     from tsfm.training.chaos_monitor import ChaosMonitor
     from tsfm.training.cost import step_cost
     from tsfm.training.tensorboard import events_beside
     from tsfm.training.trainer import fit, last_checkpoint
 
-    torch.manual_seed(seed)
-    model = build(arm, config, width=len(division.train.info.variates))
+    seed = trainer.seed
     name = f"{scale}-{arm}-{seed}" if scale else f"{arm}-{seed}"
-    trainer = replace(config.trainer, seed=seed)
     output = part_directory(record, name)
     part = parts.enter_context(
         open_part(
@@ -79,7 +157,7 @@ def train(
     )  # fmt: skip
     tokens, flops = step_cost(model, division.train, trainer)
     with events_beside(part, output, config.tensorboard) as logger:
-        task, panel = division.validation_task
+        monitor = ChaosMonitor(*division.validation_task, logger, config.judging.chaos)
         result = fit(
             model,
             division.train,
@@ -89,10 +167,10 @@ def train(
             output_dir=output,
             resume_from=last_checkpoint(output) if config.resume else None,
             logger=logger,
-            on_validation=ChaosMonitor(task, panel, logger, config.judging.chaos),
+            on_validation=monitor if watched else None,
         )
     return Trained(
-        arm=arm, name=f"{model.name}-{arm}", seed=seed, part=part, result=result,
+        arm=arm, name=called, seed=seed, base=base, part=part, result=result,
         tokens=tokens, flops=flops,
     )  # fmt: skip
 
@@ -113,13 +191,12 @@ def build(arm: str, config: DynamicsConfig, *, width: int) -> Any:
     return PatchTST(mixing if arm == "attention" else matched(mixing, arm))
 
 
-def base_directory(config: DynamicsConfig) -> Path:
-    """Where the base model lies on this machine."""
+def base_directory(source: str) -> Path:
+    """Where a base model lies on this machine."""
     from tsfm.models.source import directory_of
     from tsfm.tracking.registry import resolve
 
-    registered = config.base_model.startswith("models:/")
-    return resolve(config.base_model) if registered else directory_of(config.base_model)
+    return resolve(source) if source.startswith("models:/") else directory_of(source)
 
 
 def load_base(arm: str, config: DynamicsConfig) -> Any:
@@ -128,7 +205,7 @@ def load_base(arm: str, config: DynamicsConfig) -> Any:
 
     model = config.model
     return PatchTST.from_pretrained(
-        base_directory(config),
+        base_directory(config.base_model),
         channel_mixing=arm,
         patch=model.patch,
         mode=model.mode,
@@ -186,18 +263,18 @@ def publish(
         metrics=metrics,
         horizon=config.horizon,
         register_as=f"{config.register_as}-{one.arm}" if config.register_as else "",
-        inherited=inherited(config),
+        inherited=inherited(one.base),
         tags={"arm": one.arm, "seed": str(one.seed)},
     )
 
 
-def inherited(config: DynamicsConfig) -> Provenance | None:
+def inherited(base: str) -> Provenance | None:
     """What the base model was trained on, where that is known."""
     from tsfm.data.provenance import FILE_NAME, Provenance
 
-    if not config.base_model:
+    if not base:
         return None
-    directory = base_directory(config)
+    directory = base_directory(base)
     return Provenance.load(directory) if (directory / FILE_NAME).exists() else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from experiments.config import TrainingConfig
 from tsfm.data.dynamics.augmentation_config import PRESETS, AugmentationConfig
@@ -36,6 +37,9 @@ class JudgingConfig:
         need no training, directories, hub ids or ``models:/…``.
     zero_shot_windows
         Most windows that each of them is asked per group.
+    fine_tuned
+        Chronos models, by directory or hub id, that are fine-tuned on what the arms are trained on,
+        for as many steps, at learning rates of their own, and asked every window.
     validation_share, test_share
         Of the trajectories of every trained system, by item.
     headline_metric, headline_steps
@@ -50,6 +54,7 @@ class JudgingConfig:
     baselines: tuple[str, ...] = ("random_walk", "mean", "parroting", "dlinear", "nvar")
     zero_shot: tuple[str, ...] = ("fracast",)
     zero_shot_windows: int = 16
+    fine_tuned: tuple[str, ...] = ()
     validation_share: float = 0.15
     test_share: float = 0.25
     headline_metric: str = "smape"
@@ -57,10 +62,16 @@ class JudgingConfig:
     chaos: ChaosConfig = field(default_factory=ChaosConfig)
 
     def __post_init__(self) -> None:
-        for name in ("baselines", "zero_shot"):
+        for name in ("baselines", "zero_shot", "fine_tuned"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in self.baselines:
             one_of("judging.baselines", name, (*BASELINES, "dlinear"))
+        called = [Path(source).name for source in self.fine_tuned]
+        if len(set(called)) < len(called):
+            raise ConfigError(
+                f"judging.fine_tuned={list(self.fine_tuned)} share a name",
+                remedy="give directories of different names",
+            )
         one_of("judging.headline_metric", self.headline_metric, ("smape", "mae", "rmse"))
         one_of("judging.headline_steps", self.headline_steps, self.chaos.horizons)
         for name in ("steps", "windows_per_item", "items_per_group", "zero_shot_windows"):

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from support.entry_points import Answer, expect_told
+from support.dynamics_runs import OVERRIDES, DynamicsRuns
+from support.entry_points import expect_told
 from support.trajectories import MEMBERS, trajectories
 
-from experiments import cli, dynamics
+from experiments import dynamics
 from experiments.cli import compose_config
 from experiments.dynamics_config import DynamicsConfig
 from tsfm.data.panel import Panel
 from tsfm.errors import UserError
-from tsfm.tracking import contest_report
-from tsfm.training.chaos_monitor import ChaosMonitor
-
-TINY = [
-    "context=64", "horizon=16", "max_steps=3", "batch_size=2", "register_as=tiny",
-]  # fmt: skip
-OVERRIDES = (
-    "model.d_model=16 model.heads=2 model.layers=1 model.d_ff=64 model.patch=8"
-    " trainer.warmup_steps=1 trainer.validate_every=2 trainer.validation_batches=1"
-    " trainer.checkpoint_every=1 trainer.progress=false trainer.threads=1"
-    " judging.steps=32 judging.zero_shot=[] judging.baselines=[mean,parroting,dlinear]"
-)
 
 
 def configured(*words: str) -> DynamicsConfig:
@@ -37,32 +24,13 @@ def configured(*words: str) -> DynamicsConfig:
 
 
 @pytest.fixture
-def running(home, monkeypatch, capfd) -> Callable[..., Answer]:
-    """Run the entry point on made-up trajectories; its exit code and what it wrote to stderr."""
-
-    def call(*words: str, overrides: str = "", data: str = "made") -> Answer:
-        if data == "made" and not (home / "made").exists():
-            made = trajectories()
-            Panel.write(home / "made", made, made.info)
-        given = [*TINY, f"overrides={OVERRIDES} {overrides}", f"data={data}", *words]
-        monkeypatch.setattr(sys, "argv", ["dynamics", *given])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("dynamics", DynamicsConfig, dynamics.PARAMETERS, dynamics.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        return code, capfd.readouterr().err
-
-    return call
+def running(home, monkeypatch, capfd) -> DynamicsRuns:
+    return DynamicsRuns(home, monkeypatch, capfd)
 
 
 @pytest.fixture
-def plain(running, monkeypatch) -> Callable[..., Answer]:
-    """The same without most figures: drawing them takes longer than all the rest."""
-    monkeypatch.setattr(contest_report, "figures_of", lambda *given: {})
-    monkeypatch.setattr(ChaosMonitor, "__call__", lambda *given: None)
-    return running
+def plain(home, monkeypatch, capfd) -> DynamicsRuns:
+    return DynamicsRuns(home, monkeypatch, capfd, plain=True)
 
 
 def client_of(home: Path) -> MlflowClient:
