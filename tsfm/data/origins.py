@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import Preparation
     from tsfm.data.series import PanelInfo
+    from tsfm.data.synthetic.corpus_config import CorpusConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,18 @@ def simulated_origin(market: MarketConfig, targets: Sequence[str], example_bars:
         panels=(simulate_panel(market, preparation),),
         preparation=preparation,
         example=latest(few, example_bars),
+    )
+
+
+def synthetic_origin(corpus: CorpusConfig, example_bars: int) -> Origin:
+    """Series of random kernels and parts."""
+    from tsfm.data.synthetic.corpus import synthetic_panel
+
+    panel = synthetic_panel(corpus)
+    return Origin(
+        panels=(panel,),
+        preparation=_columns(panel.info),
+        example=_columns_of(panel, example_bars),
     )
 
 

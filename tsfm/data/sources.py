@@ -1,13 +1,14 @@
-"""Where pretraining panels come from: real bars, simulated bars, both, or the user's own data."""
+"""Where panels come from: real bars, simulated ones, both, synthetic series, one's own data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import fsum, isclose, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsfm.data.synthetic.corpus_config import CorpusConfig
 from tsfm.errors import ConfigError, DataError, one_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import Preparation
 
-SOURCES = ("sample", "simulated", "mixed", "path")
-NAMED = ("sample", "simulated")
+SOURCES = ("sample", "simulated", "mixed", "synthetic", "path")
+NAMED = ("sample", "simulated", "synthetic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,10 @@ class SourceConfig:
     ----------
     name
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
-        ``mixed``: both; ``path``: the user's own.
+        ``mixed``: both; ``synthetic``: series of random kernels and parts; ``path``: the user's own.
     path
-        A lake, a panel, or a CSV / Parquet file of bars; or several of them and of ``sample`` and
-        ``simulated``, separated by commas. Forecasts are served for bars like the first one's.
+        A lake, a panel, or a CSV / Parquet file of bars; or several of them and of ``sample``,
+        ``simulated`` and ``synthetic``, separated by commas. Forecasts are served for bars like the first one's.
     variates
         Those forecast, in this order; the panel's others become past covariates. Empty: all.
     weights
@@ -47,6 +48,8 @@ class SourceConfig:
         Size of the simulated market, bars per asset.
     simulated_weight
         Share of the windows drawn from it in ``mixed``.
+    synthetic
+        What synthetic series are made of; without a seed of its own, of this one's.
     validation_share, test_share
         Of each panel's time span, at its end.
     held_out_share
@@ -65,6 +68,7 @@ class SourceConfig:
     simulated_assets: int = 512
     simulated_bars: int = 8000
     simulated_weight: float = 0.6
+    synthetic: CorpusConfig = field(default_factory=CorpusConfig)
     validation_share: float = 0.15
     test_share: float = 0.15
     held_out_share: float = 0.3
@@ -196,6 +200,9 @@ def _origin(name: str, config: SourceConfig, example_bars: int) -> Origin:
             n_assets=config.simulated_assets, n_bars=config.simulated_bars, seed=config.seed
         )
         return origins.simulated_origin(market, targets, example_bars)
+    if name == "synthetic":
+        corpus = replace(config.synthetic, seed=config.synthetic.seed or config.seed)
+        return origins.synthetic_origin(corpus, example_bars)
     path = Path(name).expanduser()
     if path.suffix.lower() in (".csv", ".parquet"):
         return origins.table_origin(path, targets, example_bars)

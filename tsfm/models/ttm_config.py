@@ -292,7 +292,8 @@ class TinyTimeMixerConfig:
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
-        """A released size: ``r2_512``, ``r2_1024``, ``r2_1536``; or ``tiny``, for tests.
+        """A released size: ``r2_512``, ``r2_1024``, ``r2_1536``; ``base``, that of the shipped
+        ``ttm-base``; or ``tiny``, for tests.
 
         Raises
         ------
@@ -334,6 +335,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "context": 64, "horizon": 16, "patch_length": 8, "patch_stride": 8, "d_model": 32,
         "decoder_d_model": 16, "decoder_num_layers": 1, "adaptive_patching_levels": 2,
     },
+    "base": {"d_model": 96, "decoder_d_model": 64},
     "r2_512": {},
     "r2_1024": {
         "context": 1024, "patch_length": 128, "patch_stride": 128, "d_model": 384,
