@@ -94,7 +94,7 @@ def test_the_last_word_wins():
     assert pretraining("seed=1", "seed=2").seed == 2
 
 
-@pytest.mark.parametrize("name", ["sample", "simulated", "mixed"])
+@pytest.mark.parametrize("name", ["sample", "simulated", "mixed", "synthetic"])
 def test_known_sources_by_name(name):
     assert (pretraining(f"data={name}").data.name, pretraining(f"data={name}").data.path) == (
         name,
@@ -123,6 +123,14 @@ def test_several_sources_are_separated_by_commas(tmp_path, monkeypatch):
 
 def test_a_group_may_be_chosen_in_overrides():
     assert pretraining("overrides=data=sample").data.name == "sample"
+
+
+def test_defaults_of_another_model_are_left_out():
+    """MLflow passes them whether they were given or not."""
+    defaults = ["patch_sizes=16,32,64", "mask_ratio_min=0.1", "mask_ratio_max=0.2"]
+    assert pretraining("model=ttm", *defaults).model.patch_length == 64
+    with pytest.raises(ConfigError, match="patch_sizes"):
+        pretraining("model=ttm", "patch_sizes=8,16")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "base", "large"])
