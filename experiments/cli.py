@@ -106,9 +106,7 @@ def compose_config(
     try:
         tree = OmegaConf.merge(writable(schema), composed)
         for key, value in _sized(values, OmegaConf.select(composed, "model.name")).items():
-            OmegaConf.update(
-                tree, key, _typed(tree, key, value), force_add=key.startswith("model.")
-            )
+            OmegaConf.update(tree, key, _typed(tree, key, value), force_add=key.startswith(FREE))
         config = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
         raise ConfigError(_told(error), remedy="see --help for the parameters") from error

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsfm.data.dynamics.ensemble_config import EnsembleConfig
+from tsfm.data.glucose.cgm_config import CgmConfig
+from tsfm.data.glucose.cohort_config import CohortConfig
+from tsfm.data.glucose.holdout_config import HoldOutConfig
 from tsfm.data.ohlcv.builder_config import BuilderConfig
 from tsfm.data.ohlcv.cleaning_config import CleaningConfig
 from tsfm.data.ohlcv.ingest_config import IngestConfig
@@ -66,8 +69,9 @@ def model_config(tree: Any) -> Any:
     """
     if is_dataclass(tree):
         return tree
-    values = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else dict(tree or {})
-    name = values.pop("name", None)  # type: ignore[union-attr]
+    plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
+    values: dict[Any, Any] = dict(cast(Any, plain) or {})
+    name = values.pop("name", None)
     one_of("model", name, MODEL_CONFIGS)
     module, _, attribute = MODEL_CONFIGS[str(name)].partition(":")
     schema = writable(getattr(import_module(module), attribute))
@@ -177,6 +181,7 @@ ACTIONS = {
     "simulated": ("build", "check"),
     "ohlcv": ("ingest", "check", "build"),
     "dynamics": ("build", "check"),
+    "glucose": ("build", "check"),
 }
 
 
@@ -189,7 +194,8 @@ class DataConfig:
     dataset
         ``table``: the CSV or Parquet file ``source``; ``sample`` and ``simulated``: bars;
         ``ohlcv``: a lake of bars; ``dynamics``: an ensemble of dynamical systems, simulated, or
-        read from the folders of Arrow files in ``source``.
+        read from the folders of Arrow files in ``source``; ``glucose``: readings of a sensor, the
+        file, folder or named data set ``source``, or ``virtual``: a cohort.
     lake
         Directory of a lake.
     asset_class, freq
@@ -204,6 +210,10 @@ class DataConfig:
         Refuse what would be skipped or repaired.
     arrow_files
         Write an ensemble as folders of Arrow files, too.
+    cgm, cohort
+        How readings are read and repaired; how a cohort lives.
+    holdout
+        Who and what of readings nothing is trained on.
     """
 
     dataset: str = "table"
@@ -224,6 +234,9 @@ class DataConfig:
     build: BuildOptions = field(default_factory=BuildOptions)
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     dynamics: EnsembleConfig = field(default_factory=EnsembleConfig)
+    cgm: CgmConfig = field(default_factory=CgmConfig)
+    cohort: CohortConfig = field(default_factory=CohortConfig)
+    holdout: HoldOutConfig = field(default_factory=HoldOutConfig)
     arrow_files: bool = True
 
     def __post_init__(self) -> None:
@@ -231,7 +244,8 @@ class DataConfig:
         one_of(f"dataset={self.dataset}, action", self.action, ACTIONS[self.dataset])
         needed = {
             "source": self.action == "ingest"
-            or (self.dataset != "ohlcv" and (self.action == "check" or self.dataset == "table")),
+            or self.dataset in ("table", "glucose")
+            or (self.dataset != "ohlcv" and self.action == "check"),
             "lake": self.dataset == "ohlcv",
             "asset_class": self.action == "ingest",
             "freq": self.action == "ingest",
@@ -242,6 +256,8 @@ class DataConfig:
                 raise ConfigError(f"{name} is empty", remedy=f"give {name}={MEANINGS[name]}")
         if self.dataset == "ohlcv":
             self.ingest_config() if self.action == "ingest" else self.builder_config()
+        if self.dataset == "glucose":
+            self.cgm_config()
 
     def ingest_config(self) -> IngestConfig:
         """How files come into the lake.
@@ -259,6 +275,16 @@ class DataConfig:
             strict=self.strict,
             **asdict(self.ingest),
         )
+
+    def cgm_config(self) -> CgmConfig:
+        """How readings are read.
+
+        Raises
+        ------
+        ConfigError
+            When ``columns`` are not pairs.
+        """
+        return self.cgm.with_text(columns=self.columns, timezone=self.timezone, strict=self.strict)
 
     def cleaning_config(self) -> CleaningConfig:
         """How the lake's bars are repaired."""

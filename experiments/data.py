@@ -12,6 +12,9 @@ mlflow run . -e data -P dataset=ohlcv -P action=build -P lake=lake -P out=panel
 
 mlflow run . -e data -P dataset=dynamics -P n_systems=100 -P n_trajectories=16 -P out=panels
 
+mlflow run . -e data -P dataset=glucose -P source=my_cgm -P columns=glucose:bg_mM -P out=panels
+mlflow run . -e data -P dataset=glucose -P source=virtual -P out=panels
+
 Exits with 4 when some files, rows or assets were bad and the rest was processed.
 """
 
@@ -39,10 +42,10 @@ PROBLEMS_SHOWN = 20
 
 PARAMETERS = {
     "dataset": Parameter(
-        "dataset", "table, the bars called sample or simulated, ohlcv: a lake, or dynamics"
+        "dataset", "table, bars (sample, simulated), ohlcv: a lake, dynamics, or glucose"
     ),
     "action": Parameter("action", "build a panel, check a panel or lake, or ingest into a lake"),
-    "source": Parameter("source", "file(s) to read, or panel to check"),
+    "source": Parameter("source", "file(s) to read, or panel to check; of glucose also virtual"),
     "lake": Parameter("lake", "directory of the lake; ingest makes it"),
     "asset_class": Parameter("asset_class", "of a lake's bars: equity, crypto …"),
     "freq": Parameter("freq", "of bars: 1h, 1d …; of a table a pandas alias, empty: inferred"),
@@ -51,12 +54,13 @@ PARAMETERS = {
     ),
     "features": Parameter("features", "of a lake's panel: default, none or a YAML file"),
     "timezone": Parameter("timezone", "of ingested dates without an offset; empty: UTC"),
-    "columns": Parameter("columns", "of ingested files, as ts:Date,open:Open; empty: the usual"),
+    "columns": Parameter("columns", "of the files, as ts:Date,open:Open; empty: the usual"),
     "splits": Parameter("splits", "CSV or Parquet file of a lake's splits; empty: by rule"),
     "strict": Parameter("strict", "refuse what would be skipped or repaired: true or false"),
     "layout": Parameter("table.layout", "of the table: wide, wide_multivariate or long"),
     "date_offset": Parameter("table.date_offset", "last date of the training part; empty: all"),
     "normalize": Parameter("table.normalize", "standardise by the training part: true or false"),
+    "hold_out": Parameter("holdout.file", "of glucose: a hold-out to honour; empty: make one"),
     "n_systems": Parameter("dynamics.n_systems", "of dynamics: systems drawn from the catalogue"),
     "n_trajectories": Parameter("dynamics.n_trajectories", "of dynamics: of each system"),
 }
@@ -69,6 +73,11 @@ def main(config: DataConfig) -> None:
         if problems:
             tell_problems(problems)
             sys.exit(DONE_WITH_PROBLEMS)
+        return
+    if config.dataset == "glucose":
+        from experiments.glucose_data import build_readings
+
+        build_readings(config, tell)
         return
     if config.dataset == "dynamics" and config.action == "build" and not config.source:
         simulate(config)

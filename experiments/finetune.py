@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tsfm.data.provenance import Provenance
     from tsfm.data.sources import Source
     from tsfm.evaluation.holdout import HoldOut
+    from tsfm.evaluation.tasks import Task
     from tsfm.models.adaptation import Adapted
     from tsfm.models.base import Forecaster, Trainable
     from tsfm.models.starting import Start
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from tsfm.tracking.runs import MlflowRun
     from tsfm.training.config import TrainerConfig
     from tsfm.training.trainer import FitResult
+
+    Tasks = list[tuple[Task, Panel]]
 
 PARAMETERS = {
     "data": Parameter(
@@ -85,6 +88,7 @@ def main(config: FinetuneConfig) -> None:
         show_adaptation,
         show_forgetting,
     )
+    from tsfm.tracking.glucose_report import record_glucose, show_glucose
     from tsfm.tracking.publish import publish
     from tsfm.tracking.registry import pinned
     from tsfm.tracking.report import record_fit, record_panels, record_verdict, show_summary
@@ -116,11 +120,15 @@ def main(config: FinetuneConfig) -> None:
 
         untuned = zero_shot(config, base, source.panels[0])
         tasks = [task for division in held_out for task in division.tasks]
+        tasks += nights(tasks, config)
         verdict = judge(
             result.model, config.evaluation.baselines, tasks,
             name=trained.name, metric=metric, others=untuned,
         )  # fmt: skip
         record_verdict(record, verdict, tasks, metric=metric)
+        report = None
+        if is_of_glucose(tasks, config):
+            report = record_glucose(record, verdict.backtests, tasks, config.clinical)
         forgotten = forgetting(trained.network, untuned, config)
         record_forgetting(record, forgotten, result.steps)
 
@@ -128,6 +136,8 @@ def main(config: FinetuneConfig) -> None:
             record, result, source, held_out, verdict,
             horizon=config.horizon, register_as=config.register_as, inherited=base.provenance,
         )  # fmt: skip
+    if report is not None:
+        show_glucose(report, config.clinical)
     show_summary(record, verdict, registered=logged.uri, metric=metric)
     show_adaptation(trained.adapted, result)
     show_forgetting(forgotten)
@@ -324,6 +334,26 @@ def train(
         [batch for task, panel in validation for batch in task.contexts(panel, history=seen)]
     )
     return Trained(result=result, adapted=adapted, trainer=trainer)
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+def is_of_glucose(tasks: Tasks, config: FinetuneConfig) -> bool:
+    """Whether all that is judged is glucose in mg/dL."""
+    from tsfm.data.glucose.origins import is_glucose
+
+    wanted = (config.clinical.variate,)
+    return all(is_glucose(panel) and task.targets == wanted for task, panel in tasks)
+
+
+def nights(tasks: Tasks, config: FinetuneConfig) -> Tasks:
+    """Whole nights of patients, to be judged beside the other windows."""
+    from tsfm.tracking.glucose_report import night_tasks
+
+    if not (config.nights and is_of_glucose(tasks, config)):
+        return []
+    return night_tasks(tasks, config.clinical)
 
 
 def forgetting(

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.config import ExperimentConfig
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import ConfigError, one_of
+from tsfm.evaluation.clinical_config import ClinicalConfig
 from tsfm.evaluation.config import EvaluationConfig
 from tsfm.models.adaptation_config import AdaptationConfig
 from tsfm.models.conditioning_config import ConditioningConfig
@@ -51,6 +52,10 @@ class FinetuneConfig(ExperimentConfig):
         ``both``.
     hold_out
         A hold-out file, or the name and version of one (``cohort-v1``), instead of drawing one.
+    clinical
+        How forecasts of glucose are judged.
+    nights
+        Also judge whole nights of glucose.
     forgetting
         Also score the model before and after on general tasks.
     """
@@ -70,6 +75,8 @@ class FinetuneConfig(ExperimentConfig):
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     split: str = "both"
     hold_out: str = ""
+    clinical: ClinicalConfig = field(default_factory=ClinicalConfig)
+    nights: bool = True
     forgetting: bool = True
     register_as: str = "glucose"
 

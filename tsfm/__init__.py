@@ -24,10 +24,17 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Context": "tsfm.models.base",
+    "DistributedConfig": "tsfm.training.ttm_options",
     "Forecast": "tsfm.models.base",
+    "LoRAConfig": "tsfm.training.ttm_options",
     "Panel": "tsfm.data.panel",
+    "TTMConfig": "tsfm.training.ttm_options",
+    "TTMForecaster": "tsfm.training.ttm_forecaster",
     "Task": "tsfm.evaluation.tasks",
     "TrainerConfig": "tsfm.training.config",
+    "create_default_ttm_config": "tsfm.training.ttm_options",
+    "create_ttm_fine_tuning_config": "tsfm.training.ttm_options",
+    "create_ttm_zero_shot_config": "tsfm.training.ttm_options",
     "enable_lora": "tsfm.models.adapters",
     "fit": "tsfm.training.trainer",
 }

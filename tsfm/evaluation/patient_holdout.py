@@ -6,6 +6,7 @@ Unlike markets, patients share no calendar: each has an end of its own.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int
 
 from tsfm.data.glucose import holdouts
 from tsfm.data.panel import Panel
@@ -37,7 +38,7 @@ def draw_patients(
         )
     return holdouts.HoldOut.make(
         panel,
-        name=_file_name(panel.info.name),
+        name=file_name(panel.info.name),
         patient_share=0.0 if split == "time" else patient_share,
         time_share=0.0 if split == "patient" else time_share,
         seed=seed,
@@ -55,7 +56,6 @@ def hold_out_patients(
 ) -> HoldOut:
     """Divide a panel by a hold-out, and the end of what is left to train on for validation.
 
-    Where the validation part of nobody holds a whole window, its windows reach back into training.
     Tasks are ``<panel>/later days`` of patients trained on and ``<panel>/unseen patients``, where
     the hold-out has such. Their panels begin a context before the first bar that is forecast.
 
@@ -71,8 +71,7 @@ def hold_out_patients(
     """
     divided = held.split(panel, embargo=horizon)
     rest = divided.train
-    begins = np.round((1 - validation_share) * rest.lengths).astype(int)
-    train = _cut(rest, 0, begins - horizon, "train")
+    train, validation, begins = ends_apart(rest, validation_share, context=context, horizon=horizon)
     able = _able(rest, np.maximum(begins - context, 0), context + horizon)
     if not able:
         raise DataError(
@@ -98,14 +97,36 @@ def hold_out_patients(
             remedy="shorten context or horizon, or hold out more",
         )
     (validation_task,) = _task("validation", watched, context, horizon, evaluation)
-    is_long = (rest.lengths - begins >= context + horizon).any()
-    starts = begins if is_long else np.maximum(begins - context, 0)
     return HoldOut(
         train=train,
-        validation=_cut(rest, starts, rest.lengths, "validation"),
+        validation=validation,
         validation_task=validation_task,
         tasks=tuple(tasks),
     )
+
+
+def ends_apart(
+    panel: Panel, share: float, *, context: int, horizon: int
+) -> tuple[Panel, Panel, Int[np.ndarray, " item"]]:
+    """What to train on, the end of each series to validate on, and where that end begins.
+
+    Where the end of no series holds a whole window, validation reaches back into training.
+
+    Parameters
+    ----------
+    share
+        Of each series; one horizon before it is left out of training.
+
+    Raises
+    ------
+    DataError
+        When no bars are left on either side.
+    """
+    begins = np.round((1 - share) * panel.lengths).astype(int)
+    is_long = (panel.lengths - begins >= context + horizon).any()
+    starts = begins if is_long else np.maximum(begins - context, 0)
+    train = _cut(panel, 0, begins - horizon, "train")
+    return train, _cut(panel, starts, panel.lengths, "validation"), begins
 
 
 def _from_context(panel: Panel, first: np.ndarray, context: int) -> Panel:
@@ -154,6 +175,7 @@ def _cut(panel: Panel, starts: int | np.ndarray, stops: np.ndarray, part: str) -
         ) from error
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """A panel's name as that of a hold-out file."""
     plain = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in name)
     return plain.lstrip("-_.") or "panel"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from tsfm.data import frequency
 from tsfm.errors import ConfigError, one_of
@@ -149,6 +150,32 @@ class CgmConfig:
             raise ConfigError(
                 f"carbohydrate_minutes={self.carbohydrate_minutes} lies outside (0, 1440]"
             )
+
+    def with_text(self, *, columns: str = "", timezone: str = "", strict: bool = False) -> Self:
+        """With what a command line says.
+
+        Parameters
+        ----------
+        columns
+            ``glucose:bg_mM,item_id:p_num``.
+        strict
+            Refuse bad values instead of repairing them.
+
+        Raises
+        ------
+        ConfigError
+            When the columns are not such pairs.
+        """
+        pairs = [pair.partition(":") for pair in columns.split(",") if pair.strip()]
+        if not all(colon for _, colon, _ in pairs):
+            raise ConfigError(f"columns={columns!r}", remedy="write glucose:bg_mM,item_id:id")
+        given = {role.strip(): column.strip() for role, _, column in pairs}
+        return replace(
+            self,
+            columns={**self.columns, **given},
+            timezone=timezone or self.timezone,
+            bad_values="refuse" if strict else self.bad_values,
+        )
 
     @property
     def freq(self) -> str:
