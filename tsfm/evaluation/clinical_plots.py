@@ -50,7 +50,7 @@ _MOST_POINTS = 4000
 _DASHES = ((0, (7, 3)), "-", (0, (3, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1.2, 1.2)), "-")
 """Of the lines beside the model's: what lies below shows, and print needs no colour."""
 
-_RANGE = "#dff0e3"
+_RANGE = "#edf7ef"
 
 
 def glucose_fans(

@@ -29,9 +29,11 @@ def probability_below(
     scores = ndtri(np.asarray(levels, dtype=np.float64))
     last, middle = len(scores) - 1, len(scores) // 2
     reached = (values < threshold).sum(axis=-1)
-    left = np.clip(reached - 1, 0, last)
-    right = np.clip(reached, 0, last)
-    left, right = np.where(left == right, middle, left), np.where(left == right, right, right)
+    right = np.minimum(reached, last)
+    left = np.select(
+        [reached == 0, reached > last], [min(max(middle, 1), last), min(middle, max(last - 1, 0))],
+        default=right - 1,
+    )  # fmt: skip
     low, high = (np.take_along_axis(values, k[..., None], -1)[..., 0] for k in (left, right))
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = (scores[right] - scores[left]) / (high - low)

@@ -253,7 +253,7 @@ def wide_errors(errors: pd.DataFrame, metric: str, aggregation: str = POOLED) ->
 
 
 def gain_table(gains: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Skill over each other forecaster with its interval, and how many patients it served better."""
+    """Skill over each other forecaster with its interval, and how many patients it served."""
     rows = gains[gains["metric"] == metric]
     return _timed(
         pd.DataFrame(
