@@ -2,8 +2,8 @@
 
 A Koopman operator moves observables of a nonlinear system linearly (Koopman 1931). States of
 consecutive windows of one trajectory are reduced to their principal components, an operator
-``z[t + 1] = K z[t]`` is fitted by ridge regression (dynamic mode decomposition: Schmid 2010;
-extended: Williams, Kevrekidis & Rowley 2015) for each system and parameter draw, and judged on
+``z[t + 1] = K z[t] + c`` is fitted by ridge regression (dynamic mode decomposition: Schmid 2010;
+extended: Williams, Kevrekidis & Rowley 2015; the constant is an observable, too) for each system and parameter draw, and judged on
 trajectories that it was not fitted to, beside the same made of delay coordinates, and beside
 standing still.
 """
@@ -31,6 +31,7 @@ _LEAST = -1.0
 """R² below this are as bad as this: powers of an unstable operator know no bounds."""
 
 _BATCH = 128
+_NOW, _LATER = slice(None, -1), slice(1, None)
 _BOUNDS = ["value", "low", "high"]
 
 
@@ -57,8 +58,8 @@ class Koopman:
     ----------
     mean, basis
         Of the states: their mean, and principal components ``[dim, rank]``.
-    operator
-        ``[rank, rank]``; acts on rows from the right.
+    operator, shift
+        ``[rank, rank]``, which acts on rows from the right, and what is added.
     readout
         From components to the system's state, standardised.
     ends_mean, ends_scale
@@ -68,6 +69,7 @@ class Koopman:
     mean: Float[np.ndarray, " dim"]
     basis: Float[np.ndarray, "dim rank"]
     operator: Float[np.ndarray, "rank rank"]
+    shift: Float[np.ndarray, " rank"]
     readout: Float[np.ndarray, "rank variate"]
     ends_mean: Float[np.ndarray, " variate"]
     ends_scale: Float[np.ndarray, " variate"]
@@ -93,13 +95,13 @@ class Koopman:
         ends = np.concatenate([orbit.ends for orbit in orbits])
         ends_mean, spread = ends.mean(axis=0), ends.std(axis=0)
         ends_scale = np.where(spread > 0, spread, 1.0)
+        now, later = (np.concatenate([one[cut] for one in flat]) for cut in (_NOW, _LATER))
+        operator = ridge(now - now.mean(axis=0), later - later.mean(axis=0))
         return cls(
             mean=mean,
             basis=basis,
-            operator=ridge(
-                np.concatenate([one[:-1] for one in flat]),
-                np.concatenate([one[1:] for one in flat]),
-            ),
+            operator=operator,
+            shift=later.mean(axis=0) - now.mean(axis=0) @ operator,
             readout=ridge(np.concatenate(flat), (ends - ends_mean) / ends_scale),
             ends_mean=ends_mean,
             ends_scale=ends_scale,
@@ -121,12 +123,14 @@ class Koopman:
         pd.DataFrame
             Columns ``step, latent, state, latent_still, state_still``.
         """
-        rows = []
+        flat = [self.components(orbit) for orbit in orbits]
+        ends = [(orbit.ends - self.ends_mean) / self.ends_scale for orbit in orbits]
+        ahead, done, rows = flat, 0, []
         for step in (one for one in steps if any(len(orbit.ends) > one for orbit in orbits)):
-            power = np.linalg.matrix_power(self.operator, step)
-            flat = [self.components(orbit) for orbit in orbits]
-            ends = [(orbit.ends - self.ends_mean) / self.ends_scale for orbit in orbits]
-            moved = np.concatenate([one[:-step] @ power for one in flat])
+            for _ in range(step - done):
+                ahead = [one @ self.operator + self.shift for one in ahead]
+            done = step
+            moved = np.concatenate([one[:-step] for one in ahead])
             later = np.concatenate([one[step:] for one in flat])
             now = np.concatenate([one[:-step] for one in flat])
             ends_later = np.concatenate([one[step:] for one in ends])
