@@ -10,6 +10,7 @@ from support.embedders import Persistent
 from support.patchtst import make_patchtst
 
 from tsfm.data.dynamics.ensemble_config import EnsembleConfig
+from tsfm.data.dynamics.systems import load_system
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation import precision
 from tsfm.evaluation.analysis_config import PrecisionConfig
@@ -45,13 +46,13 @@ def test_orbits_are_the_systems(orbits):
     np.testing.assert_allclose(orbits.exact[:, :32], future, atol=1e-9)
     np.testing.assert_array_equal(past[1, -32:], future[0])
 
+    system = load_system("Lorenz")
+    sigma, rho, beta = (system.parameters[name] for name in ("sigma", "rho", "beta"))
+
     def lorenz(t, s):
         x, y, z = s
-        return [10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z]
+        return [sigma * (y - x), x * (rho - z) - y, x * y - beta * z]
 
-    from tsfm.data.dynamics.systems import load_system
-
-    system = load_system("Lorenz")
     step = system.period / ENSEMBLE.points_per_period
     times = step * np.arange(33)
     slow = solve_ivp(lorenz, (0, times[-1]), past[0, -1], "DOP853", times, rtol=1e-11, atol=1e-11)
