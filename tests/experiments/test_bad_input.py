@@ -142,7 +142,8 @@ def test_context_and_horizon_over_the_token_budget_of_any_panel(home, pretrainin
 def test_finetuning_fails_before_it_trains(home, command, never_trains, words, told):
     given = [word for word in TINY if not word.startswith("patch_sizes")]
     overrides = f"overrides={OVERRIDES} model.patch_sizes=[16] model.token_budget=19"
-    expect_told(command("finetune", *given, overrides, "data=simulated", *words), told)
+    given = [*given, "model=moirai", overrides, "data=simulated"]
+    expect_told(command("finetune", *given, *words), told)
     expect_nothing_left(home)
 
 

@@ -139,7 +139,8 @@ def test_a_preset_is_a_size_of_the_model(preset):
     expected = MoiraiConfig.preset(preset)
     assert (model.d_model, model.num_layers) == (expected.d_model, expected.num_layers)
     assert model.patch_sizes == expected.patch_sizes
-    assert finetuning(f"overrides=model.preset={preset}").model.d_model == expected.d_model
+    words = ("model=moirai", f"overrides=model.preset={preset}")
+    assert finetuning(*words).model.d_model == expected.d_model
 
 
 @pytest.mark.parametrize(
@@ -155,8 +156,8 @@ def test_what_else_is_given_goes_before_a_preset(words):
 
 
 def test_each_entry_point_has_its_own_recipe():
-    assert pretraining().trainer.lr != finetuning().trainer.lr
-    assert finetuning().data.name == "sample"
+    assert pretraining().trainer.patience != finetuning().trainer.patience
+    assert finetuning().data.name == "virtual"
     assert compose_config(
         "data", DataConfig, {"source": cli.Parameter("source", "")}, ["source=x.csv"]
     ).table.layout == "long"  # fmt: skip
