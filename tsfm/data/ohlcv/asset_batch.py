@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,8 @@ from tsfm.data.series import PanelInfo
 from tsfm.errors import DataError
 
 PRICES = ("open", "high", "low", "close")
+READING = Lock()
+"""Small files are read one after the other: threads would take turns at every system call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +105,10 @@ class Cleaner:
             fault = _fault(cleaned.bars, self.min_bars)
             if fault:
                 dropped[symbol] = fault
-            elif len(cleaned.bars) == len(bars):
-                frames.append(bars.select("symbol").hstack(cleaned.bars))
             else:
-                frames.append(cleaned.bars.insert_column(0, _repeated(symbol, cleaned.bars)))
+                same = len(cleaned.bars) == len(bars)
+                names = bars["symbol"] if same else _repeated(symbol, cleaned.bars)
+                frames.append(cleaned.bars.insert_column(0, names))
         bars = pl.concat(frames) if frames else pl.DataFrame(schema=_SCHEMA)
         return CleanBatch(bars=bars, read=read, counts=counts, dropped=dropped, problems=problems)
 
@@ -114,7 +117,8 @@ class Cleaner:
     ) -> list[tuple[Instrument, pl.DataFrame]]:
         """All at once; one by one where one of them is damaged."""
         try:
-            together = self.lake.read(instruments)
+            with READING:
+                together = self.lake.read(instruments)
         except DataError as error:
             if self.config.strict:
                 raise
@@ -131,7 +135,7 @@ class Cleaner:
         symbol = instrument.symbol
         sessions = Sessions.of(
             self.config.sessions,
-            bars.drop_nulls("close")["ts"],
+            _observed(bars)["ts"],
             freq=instrument.freq,
             timezone=self.timezones.get(symbol, "UTC"),
         )
@@ -169,6 +173,10 @@ _SCHEMA = {
     "ts": pl.Datetime("us", "UTC"),
     **dict.fromkeys((*PRICES, "volume"), pl.Float64()),
 }
+
+
+def _observed(bars: pl.DataFrame) -> pl.DataFrame:
+    return bars.drop_nulls("close") if bars["close"].null_count() else bars
 
 
 def _repeated(symbol: str, bars: pl.DataFrame) -> pl.Series:

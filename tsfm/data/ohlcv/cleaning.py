@@ -205,7 +205,7 @@ def _typed(bars: pl.DataFrame, where: str) -> pl.DataFrame:
             where=where,
             remedy="convert it to Datetime('us', 'UTC')",
         )
-    frame = bars.select("ts", *PRICES, "volume")
+    frame = pl.DataFrame([bars[name] for name in ("ts", *PRICES, "volume")])
     wanted = {"ts": pl.Datetime("us", "UTC"), **dict.fromkeys(frame.columns[1:], pl.Float64())}
     try:
         if frame.schema != wanted:

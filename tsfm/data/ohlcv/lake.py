@@ -218,17 +218,17 @@ class Lake:
         first, last = _month(begin, _FIRST), _month(end, _LAST)
         found = [(one, path) for one in wanted for path in self._present(one, first, last)]
         parts = read_all([path for _, path in found])
+        bits = np.concatenate(parts or [np.empty((len(COLUMNS), 0), np.int64)], axis=1)
         data = {
-            name: np.concatenate([columns[k] for columns in parts])
-            if parts
-            else np.empty(0, float if k else np.int64)
-            for k, name in enumerate(COLUMNS)
+            name: row.view(float) if k else row
+            for k, (name, row) in enumerate(zip(COLUMNS, bits))
             if name in chosen or name == "ts"
         }
-        lengths = [len(columns[0]) for columns in parts]
+        lengths = [piece.shape[1] for piece in parts]
         symbols = pl.Series("symbol", [one.symbol for one, _ in found], pl.String)
         places = pl.Series(np.repeat(np.arange(len(lengths), dtype=np.uint32), lengths))
-        frame = pl.DataFrame(data).with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
+        frame = pl.DataFrame(data, schema_overrides={"ts": pl.Datetime("us")})
+        frame.replace_column(0, frame["ts"].cast(pl.Datetime("us", "UTC")))
         if any(np.isnan(data[name]).any() for name in data if name != "ts"):
             frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
         frame = frame.insert_column(0, symbols.gather(places))
@@ -236,7 +236,7 @@ class Lake:
             frame = frame.filter(pl.col("ts") >= begin)
         if end is not None:
             frame = frame.filter(pl.col("ts") < end)
-        return frame.select("symbol", *chosen)
+        return frame if frame.columns == ["symbol", *chosen] else frame.select("symbol", *chosen)
 
     def scan(self, asset_class: str | None = None, freq: str | None = None) -> pl.LazyFrame:
         """All bars, lazily, with the columns of their partitions (``year, month`` as integers)."""
@@ -282,7 +282,7 @@ class Lake:
             known, dirty = self._catalogue.begin(list(wanted))
             with self._sidecar.staging() as staging:
                 writer = Writer(lake=self.path, staging=staging, timezone=timezone)
-                done = dict(zip(wanted, each(writer.write, wanted, wanted.values())))
+                done = {one: writer.write(one, parts) for one, parts in wanted.items()}
             self._catalogue.finish(
                 {
                     instrument: _updated(known.get(instrument), written, timezone)
@@ -305,10 +305,10 @@ class Lake:
         footers = [part.read_footer(path) for path in self._parts(instrument)]
         return _summed(footers) if footers else None
 
-    def _parts(self, instrument: Instrument) -> list[Path]:
+    def _parts(self, instrument: Instrument) -> list[str]:
         return parts_of(self.path / instrument.directory)
 
-    def _present(self, instrument: Instrument, first: Month, last: Month) -> list[Path]:
+    def _present(self, instrument: Instrument, first: Month, last: Month) -> list[str]:
         paths = self._parts(instrument)
         if not paths:
             raise DataError(

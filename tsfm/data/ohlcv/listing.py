@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 FILES_AT_ONCE, FILES_ALONE = 64, 1000
 
 
-def parts_of(directory: Path) -> list[Path]:
-    """The parts of an instrument's directory, months increasing."""
+def parts_of(directory: Path) -> list[str]:
+    """Paths of the parts of an instrument's directory, months increasing."""
     found = []
     try:
         years = [entry.path for entry in os.scandir(directory) if entry.name.startswith("year=")]
@@ -31,12 +31,12 @@ def parts_of(directory: Path) -> list[Path]:
                     found.append(path)
     except FileNotFoundError:
         return []
-    return [Path(path) for path in sorted(found)]
+    return sorted(found)
 
 
-def month_of(path: Path) -> Month:
+def month_of(path: str) -> Month:
     """The year and month of a part."""
-    year, month = (int(name.split("=", 1)[1]) for name in path.parts[-3:-1])
+    year, month = (int(name.split("=", 1)[1]) for name in path.split("/")[-3:-1])
     return year, month
 
 
@@ -52,8 +52,9 @@ def each(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Res
         return list(threads.map(function, *arguments))
 
 
-def read_all(paths: Sequence[Path]) -> list[list[np.ndarray]]:
-    """Parts, many for a thread at a time: a small one takes less time than to ask for it.
+def read_all(paths: Sequence[str]) -> list[np.ndarray]:
+    """:func:`tsfm.data.ohlcv.part.read_bits` of many, some at a time for a thread: a small one
+    takes less time than to ask for it.
 
     Some dozens of months for each of a few instruments are read right here: whoever reads batch
     after batch has threads of its own.
@@ -64,6 +65,6 @@ def read_all(paths: Sequence[Path]) -> list[list[np.ndarray]]:
         When one is damaged.
     """
     if len(paths) <= FILES_ALONE:
-        return [*map(part.read, paths)]
+        return [*map(part.read_bits, paths)]
     some = [paths[first : first + FILES_AT_ONCE] for first in range(0, len(paths), FILES_AT_ONCE)]
-    return [columns for read in each(lambda few: [*map(part.read, few)], some) for columns in read]
+    return [bits for read in each(lambda few: [*map(part.read_bits, few)], some) for bits in read]

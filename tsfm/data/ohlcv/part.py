@@ -91,8 +91,20 @@ def write(path: str, columns: Sequence[np.ndarray], *, complete: bool, timezone:
     return mark
 
 
-def read(path: Path) -> list[np.ndarray]:
+def read(path: str | Path) -> list[np.ndarray]:
     """The columns of a part, as :func:`digest` takes them.
+
+    Raises
+    ------
+    DataError
+        When the file is not a part of a lake, or damaged.
+    """
+    dates, *values = np.ascontiguousarray(read_bits(path))
+    return [dates, *(column.view(float) for column in values)]
+
+
+def read_bits(path: str | Path) -> np.ndarray:
+    """The columns of a part, ``int64 [column, row]``: dates, and the bits of the other numbers.
 
     Raises
     ------
@@ -101,12 +113,13 @@ def read(path: Path) -> list[np.ndarray]:
     """
     try:
         content = _content(path)
-        return _read_plain(content) or _read_any(content)
+        found = _read_plain(content)
+        return _read_any(content) if found is None else found
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(Path(path), error) from error
 
 
-def _content(path: Path) -> bytes:
+def _content(path: str | Path) -> bytes:
     """A file's bytes, with as few system calls as a small one needs."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -119,7 +132,7 @@ def _content(path: Path) -> bytes:
         os.close(file)
 
 
-def read_footer(path: Path) -> Part:
+def read_footer(path: str | Path) -> Part:
     """The facts of a part.
 
     Raises
@@ -142,7 +155,7 @@ def read_footer(path: Path) -> Part:
             digest=int(notes[_DIGEST], 16),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(Path(path), error) from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -153,40 +166,39 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def _read_plain(content: bytes) -> list[np.ndarray] | None:
-    """The columns of a file that :func:`_write_plain` made: views of its bytes."""
-    found = _plain(len(content) - 12 - int.from_bytes(content[-8:-4], "little"))
-    if found is None:
+def _read_plain(content: bytes) -> np.ndarray | None:
+    """The columns of a file that :func:`_write_plain` made: a view of its bytes."""
+    body = len(content) - 12 - int.from_bytes(content[-8:-4], "little")
+    head = _plain(body)
+    if head is None:
         return None
-    rows, head, starts = found
-    if any(not content.startswith(head, start) for start in starts):
+    chunks = np.frombuffer(content, np.uint8, body, len(_MAGIC)).reshape(len(COLUMNS), -1)
+    if (chunks[:, : len(head)] != head).any():
         return None
-    return [
-        np.frombuffer(content, "<f8" if k else "<i8", rows, start + len(head))
-        for k, start in enumerate(starts)
-    ]
+    return chunks[:, len(head) :].view("<i8")
 
 
 @lru_cache(maxsize=4096)
-def _plain(body: int) -> tuple[int, bytes, tuple[int, ...]] | None:
-    """Rows, the bytes before each column and where these begin, by the bytes of all columns."""
+def _plain(body: int) -> np.ndarray | None:
+    """The bytes before each column, by the bytes of all columns."""
     share, rest = divmod(body, len(COLUMNS))
     if rest or body <= 0:
         return None
     for rows in range(max((share - 48) // 8, 1), share // 8 + 1):
         (head, *_), _ = _layout(rows, "UTC")
         if len(head) + 8 * rows == share:
-            return rows, head, tuple(len(_MAGIC) + k * share for k in range(len(COLUMNS)))
+            return np.frombuffer(head, np.uint8)
     return None
 
 
-def _read_any(content: bytes) -> list[np.ndarray]:
+def _read_any(content: bytes) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     table = parquet.ParquetFile(pa.BufferReader(content)).read(list(COLUMNS)).combine_chunks()
     dates = table["ts"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    return [dates, *(np.array(table[name].to_numpy(), float) for name in VALUES)]
+    values = [np.array(table[name].to_numpy(), float) for name in VALUES]
+    return np.stack([dates, *(column.view(np.int64) for column in values)])
 
 
 def _write_compressed(path: str, columns: Sequence[np.ndarray], mark: int, timezone: str) -> None:
