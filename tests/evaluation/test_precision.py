@@ -12,15 +12,15 @@ from support.patchtst import make_patchtst
 from tsfm.data.dynamics.ensemble_config import EnsembleConfig
 from tsfm.data.dynamics.systems import load_system
 from tsfm.errors import ConfigError, DataError
+from tsfm.evaluation import orbits as made_orbits
 from tsfm.evaluation import precision
 from tsfm.evaluation.analysis_config import PrecisionConfig
+from tsfm.evaluation.orbits import Orbits, make_orbits
 from tsfm.evaluation.precision import (
-    Orbits,
     analyse_precision,
     forecast_error,
     growth,
     longest_context,
-    make_orbits,
     mean_curve,
 )
 from tsfm.models.parroting import Parroting
@@ -58,6 +58,22 @@ def test_orbits_are_the_systems(orbits):
     slow = solve_ivp(lorenz, (0, times[-1]), past[0, -1], "DOP853", times, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(future[0], slow.y.T[1:], atol=1e-6)
     np.testing.assert_allclose(orbits.rate[0], system.lyapunov * step)
+
+
+def test_systems_that_fail_are_left_out_and_named(monkeypatch):
+    config = PrecisionConfig(lengths=(16,), rtols=(1e-3,), starts=1, windows=1, integrated=16)
+    integrated = made_orbits._integrated
+
+    def failing(subject, *given):
+        return None if subject.name == "Rossler" else integrated(subject, *given)
+
+    monkeypatch.setattr(made_orbits, "_integrated", failing)
+    found = analyse_precision({"p": Persistent()}, ENSEMBLE, config, horizon=8)
+    assert found.conclusion.endswith("fails at one of the precisions: Rossler.")
+    assert set(found.tables["context"]["systems"]) == {1}
+    monkeypatch.setattr(made_orbits, "_integrated", lambda *given: None)
+    with pytest.raises(DataError, match="no system could be integrated"):
+        analyse_precision({"p": Persistent()}, ENSEMBLE, config, horizon=8)
 
 
 def test_looser_integration_errs_sooner(orbits):

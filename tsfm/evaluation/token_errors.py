@@ -130,8 +130,9 @@ def cut(panel: Panel, length: int, config: TokensConfig, seed: int) -> Asked:
         facts = known[series.item_id]
         target = series.target.T.astype(np.float64)
         scale = np.where(facts.spread > 0, facts.spread, 1.0)
-        with np.errstate(invalid="ignore"):
-            states = (target - np.nanmean(target, axis=0)) / scale if len(target) else target
+        seen = np.isfinite(target)
+        mean = np.where(seen, target, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        states = (target - mean) / scale
         start = int(rng.integers(len(states) - length + 1))
         windows.append(states[start : start + length])
         inside = states[:, np.isfinite(states).all(axis=0)]
