@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -292,3 +293,9 @@ class Task:
     def _context(self, batch: list[Window]) -> Context:
         context = Context.from_windows(batch, horizon=self.horizon)
         return replace(context, seasonality=self.seasonality)
+
+
+def task_digest(task: Task) -> str:
+    """Of everything that a task asks, its panel's fingerprint included, but not of its name."""
+    record = asdict(task) | {"name": "", "first_origin": str(task.first_origin)}
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
