@@ -66,11 +66,19 @@ def simulated_origin(market: MarketConfig, targets: Sequence[str], example_bars:
     )
 
 
-def synthetic_origin(corpus: CorpusConfig, example_bars: int) -> Origin:
-    """Series of random kernels and parts."""
+def synthetic_origin(corpus: CorpusConfig, targets: Sequence[str], example_bars: int) -> Origin:
+    """Series of random kernels and parts.
+
+    Raises
+    ------
+    ConfigError
+        When a target is not their one variate.
+    """
     from tsfm.data.synthetic.corpus import synthetic_panel
 
     panel = synthetic_panel(corpus)
+    if targets:
+        panel = panel.variates(targets)
     return Origin(
         panels=(panel,),
         preparation=_columns(panel.info),

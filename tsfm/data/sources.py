@@ -30,10 +30,12 @@ class SourceConfig:
     ----------
     name
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
-        ``mixed``: both; ``synthetic``: series of random kernels and parts; ``path``: the user's own.
+        ``mixed``: both; ``synthetic``: series of random kernels and parts; ``path``: the user's
+        own.
     path
         A lake, a panel, or a CSV / Parquet file of bars; or several of them and of ``sample``,
-        ``simulated`` and ``synthetic``, separated by commas. Forecasts are served for bars like the first one's.
+        ``simulated`` and ``synthetic``, separated by commas. Forecasts are served for bars like the
+        first one's.
     variates
         Those forecast, in this order; the panel's others become past covariates. Empty: all.
     weights
@@ -202,7 +204,7 @@ def _origin(name: str, config: SourceConfig, example_bars: int) -> Origin:
         return origins.simulated_origin(market, targets, example_bars)
     if name == "synthetic":
         corpus = replace(config.synthetic, seed=config.synthetic.seed or config.seed)
-        return origins.synthetic_origin(corpus, example_bars)
+        return origins.synthetic_origin(corpus, targets, example_bars)
     path = Path(name).expanduser()
     if path.suffix.lower() in (".csv", ".parquet"):
         return origins.table_origin(path, targets, example_bars)

@@ -12,7 +12,8 @@ from tsfm.data.synthetic.corpus import synthetic_panel, synthetic_values
 from tsfm.data.synthetic.corpus_config import FAMILIES, CorpusConfig
 from tsfm.errors import ConfigError
 
-SMALL = CorpusConfig(n_series=60, length=400)
+SMALL_SIZE = {"n_series": 60, "length": 400}
+SMALL = CorpusConfig(**SMALL_SIZE)
 
 
 def test_the_same_configuration_gives_the_same_corpus():
@@ -45,16 +46,11 @@ def test_shares_are_those_asked_for():
 
 
 def test_one_family_alone_without_disturbances():
-    none = dict.fromkeys(FAMILIES, 0.0)
-    config = CorpusConfig(
-        **{**SMALL_SIZE, **none, "walks": 1.0, "mixed": 0.0, "gaps": 0.0, "disturbed": False}
-    )
+    shares = {**dict.fromkeys(FAMILIES, 0.0), "walks": 1.0}
+    config = CorpusConfig(**SMALL_SIZE, **shares, mixed=0, gaps=0, disturbed=False)
     ((families, values),) = synthetic_values(config)
     assert set(families) == {"walks"}
     np.testing.assert_allclose(values.std(axis=1), 1, atol=1e-3)
-
-
-SMALL_SIZE = {"n_series": 60, "length": 400}
 
 
 def test_a_longer_corpus_begins_like_a_shorter_one():
@@ -97,3 +93,9 @@ def test_a_source_of_panels():
     assert panel.fingerprint == synthetic_panel(CorpusConfig(**SMALL_SIZE, seed=7)).fingerprint
     assert len(source.example) == 50
     assert source.preparation.panel(source.example).info.variates == panel.info.variates
+
+
+def test_variates_that_it_does_not_have_are_refused():
+    config = SourceConfig(name="synthetic", synthetic=SMALL, variates=("glucose",))
+    with pytest.raises(ConfigError, match=r"glucose.*not some of the panel"):
+        load_source(config)
