@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tsfm.data.quality import QualityReport
 
 VIRTUAL = "virtual"
+EXAMPLE = 1
 Teller = Callable[[str, dict[str, Any]], None]
 
 
@@ -64,20 +65,15 @@ def build_readings(config: DataConfig, tell: Teller) -> None:
 
 def read(config: DataConfig) -> tuple[Panel, QualityReport | None]:
     """The panel, and the report where there is something to find."""
-    from tsfm.data.sources import SourceConfig, load_source
+    from tsfm.data.glucose.origins import cgm_origin, cohort_origin
 
-    name = VIRTUAL if config.source == VIRTUAL else "path"
-    source = load_source(
-        SourceConfig(
-            name=name,
-            path="" if name == VIRTUAL else located(config.source),
-            seed=config.seed,
-            cgm=config.cgm_config(),
-            cohort=replace(config.cohort, seed=config.cohort.seed or config.seed),
-        )
-    )
-    (panel,) = source.panels
-    return panel, next(iter(source.reports), None)
+    if config.source == VIRTUAL:
+        cohort = replace(config.cohort, seed=config.cohort.seed or config.seed)
+        origin = cohort_origin(cohort, EXAMPLE)
+    else:
+        origin = cgm_origin(located(config.source), config.cgm_config(), (), EXAMPLE)
+    (panel,) = origin.panels
+    return panel, origin.report
 
 
 def located(source: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tsfm.data.ohlcv.market import MarketConfig
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import Preparation
+    from tsfm.data.quality import QualityReport
     from tsfm.data.series import PanelInfo
     from tsfm.data.synthetic.corpus_config import CorpusConfig
 
@@ -31,11 +32,14 @@ class Origin:
         From a user's frame to such a panel, and back.
     example
         A frame as ``preparation`` takes it: the latest bars of one item.
+    report
+        Of the quality of what was read, where that was examined.
     """
 
     panels: tuple[Panel, ...]
     preparation: Preparation
     example: pd.DataFrame
+    report: QualityReport | None = None
 
 
 def sample_origin(targets: Sequence[str], example_bars: int) -> Origin:
@@ -82,7 +86,7 @@ def synthetic_origin(corpus: CorpusConfig, targets: Sequence[str], example_bars:
     return Origin(
         panels=(panel,),
         preparation=_columns(panel.info),
-        example=_columns_of(panel, example_bars),
+        example=columns_of(panel, example_bars),
     )
 
 
@@ -124,7 +128,7 @@ def panel_origin(path: Path, targets: Sequence[str], example_bars: int) -> Origi
     if preparation is not None:
         example = _bars_of(panel, example_bars)
     else:
-        preparation, example = _columns(panel.info), _columns_of(panel, example_bars)
+        preparation, example = _columns(panel.info), columns_of(panel, example_bars)
     return Origin(panels=(panel,), preparation=preparation, example=example)
 
 
@@ -167,7 +171,7 @@ def _columns(info: PanelInfo) -> Preparation:
     )
 
 
-def _columns_of(panel: Panel, bars: int) -> pd.DataFrame:
+def columns_of(panel: Panel, bars: int) -> pd.DataFrame:
     """The latest bars of a panel's first item, a column for each variate and covariate."""
     import pandas as pd
 

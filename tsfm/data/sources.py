@@ -1,4 +1,4 @@
-"""Where panels come from: real bars, simulated ones, both, synthetic series, one's own data."""
+"""Where training panels come from: bars, readings of glucose, simulations, the user's own data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from math import fsum, isclose, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsfm.data.glucose.cgm_config import CgmConfig
+from tsfm.data.glucose.cohort_config import CohortConfig
+from tsfm.data.panel_state import STATE_FILE
 from tsfm.data.synthetic.corpus_config import CorpusConfig
 from tsfm.errors import ConfigError, DataError, one_of
 
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
     from tsfm.data.origins import Origin
     from tsfm.data.panel import Panel
     from tsfm.data.preparation import Preparation
+    from tsfm.data.quality import QualityReport
 
-SOURCES = ("sample", "simulated", "mixed", "synthetic", "path")
+SOURCES = ("sample", "simulated", "mixed", "synthetic", "virtual", "path")
 NAMED = ("sample", "simulated", "synthetic")
 
 
@@ -30,12 +34,13 @@ class SourceConfig:
     ----------
     name
         ``sample``: the real daily bars that ship in PyPI packages; ``simulated``: an hourly market;
-        ``mixed``: both; ``synthetic``: series of random kernels and parts; ``path``: the user's
-        own.
+        ``mixed``: both; ``synthetic``: series of random kernels and parts; ``virtual``: a cohort of
+        virtual patients; ``path``: the user's own.
     path
-        A lake, a panel, or a CSV / Parquet file of bars; or several of them and of ``sample``,
-        ``simulated`` and ``synthetic``, separated by commas. Forecasts are served for bars like the
-        first one's.
+        A lake, a panel, or a CSV / Parquet file of bars; a file or folder of a glucose sensor's
+        readings, or a named data set of such (``brist1d``, ``brist1d:FOLDER``); or several of them
+        and of ``sample``, ``simulated`` and ``synthetic``, separated by commas. Forecasts are
+        served for data like the first one's.
     variates
         Those forecast, in this order; the panel's others become past covariates. Empty: all.
     weights
@@ -58,6 +63,10 @@ class SourceConfig:
         Of each panel's symbols: never trained on, judged after the cutoff only.
     seed
         Of the simulation and of the choice of held-out symbols.
+    cgm
+        How readings of glucose sensors are read and repaired.
+    cohort
+        Of virtual patients; without a seed of its own it has ``seed``.
     """
 
     name: str = "mixed"
@@ -75,6 +84,8 @@ class SourceConfig:
     test_share: float = 0.15
     held_out_share: float = 0.3
     seed: int = 0
+    cgm: CgmConfig = field(default_factory=CgmConfig)
+    cohort: CohortConfig = field(default_factory=CohortConfig)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variates", tuple(self.variates))
@@ -150,12 +161,15 @@ class Source:
         From a user's frame to such a panel, and back.
     example
         A frame as ``preparation`` takes it: the latest bars of one item.
+    reports
+        Of the quality of what was read, where that was examined.
     """
 
     panels: tuple[Panel, ...]
     weights: tuple[float, ...]
     preparation: Preparation
     example: pd.DataFrame
+    reports: tuple[QualityReport, ...] = ()
 
 
 def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
@@ -186,6 +200,7 @@ def load_source(config: SourceConfig, *, example_bars: int = 500) -> Source:
         weights=tuple(weights),
         preparation=served.preparation,
         example=served.example,
+        reports=tuple(one.report for one in origins if one.report is not None),
     )
 
 
@@ -205,12 +220,23 @@ def _origin(name: str, config: SourceConfig, example_bars: int) -> Origin:
     if name == "synthetic":
         corpus = replace(config.synthetic, seed=config.synthetic.seed or config.seed)
         return origins.synthetic_origin(corpus, targets, example_bars)
+    if name == "virtual":
+        from tsfm.data.glucose.origins import cohort_origin
+
+        seed = config.cohort.seed or config.seed
+        return cohort_origin(replace(config.cohort, seed=seed), example_bars)
     path = Path(name).expanduser()
-    if path.suffix.lower() in (".csv", ".parquet"):
-        return origins.table_origin(path, targets, example_bars)
     from tsfm.data.ohlcv.lake import Lake
 
-    if not Lake.is_lake(path):
+    is_lake = Lake.is_lake(path)
+    if not (is_lake or (path / STATE_FILE).exists()):
+        from tsfm.data.glucose.origins import cgm_origin, holds_readings
+
+        if holds_readings(name, config.cgm, targets):
+            return cgm_origin(name, config.cgm, targets, example_bars)
+    if path.suffix.lower() in (".csv", ".parquet"):
+        return origins.table_origin(path, targets, example_bars)
+    if not is_lake:
         if len(config.parts) == 1 and (config.asset_class or config.freq):
             raise ConfigError(
                 f"data.asset_class={config.asset_class!r}, data.freq={config.freq!r} choose from a "

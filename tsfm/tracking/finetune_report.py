@@ -80,6 +80,8 @@ def show_adaptation(adapted: Adapted, result: FitResult) -> None:
 
 def show_forgetting(table: pd.DataFrame, metric: str = "mase") -> None:
     """Print the change on general tasks."""
+    if table.empty:
+        return
     told = [
         f"{row['task']} {row['before']:.3g} → {row['after']:.3g} ({row['change']:+.1%})"
         for row in table[table["metric"] == metric].to_dict("records")

@@ -32,8 +32,16 @@ def is_named(source: str) -> bool:
     return source.partition(":")[0] in LOADERS
 
 
-def holds_readings(source: str) -> bool:
-    """Whether a file, or a folder's first file, holds readings of a sensor rather than bars."""
+def holds_readings(source: str, config: CgmConfig, targets: Sequence[str] = ()) -> bool:
+    """Whether a file, or a folder's first file, holds readings of a sensor rather than bars.
+
+    Parameters
+    ----------
+    config
+        The columns and the format that it names are taken for a sensor's.
+    targets
+        A column of this name, too, where there are no prices.
+    """
     from tsfm.data.glucose.readers import SUFFIXES, detect_format
 
     path = Path(source).expanduser()
@@ -42,20 +50,23 @@ def holds_readings(source: str) -> bool:
     if path.is_dir():
         files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)
         found = next(files, None)
-        return found is not None and holds_readings(str(found))
-    if path.suffix.lower() not in SUFFIXES:
+        return found is not None and holds_readings(str(found), config, targets)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         return False
-    if path.suffix.lower() != ".csv" or detect_format(path) != "table":
-        return path.suffix.lower() != ".parquet" or _has_glucose(_columns(path))
-    return _has_glucose(_columns(path))
+    is_table = suffix == ".parquet" or (suffix == ".csv" and detect_format(path) == "table")
+    if not is_table or config.columns or config.format != "auto":
+        return True
+    columns = _columns(path)
+    if len(PRICES & {name.lower() for name in columns}) > 1:
+        return False
+    return bool(set(targets) & set(columns)) or _has_glucose(columns)
 
 
 def _has_glucose(columns: Sequence[str]) -> bool:
     from tsfm.data.glucose.columns import GLUCOSE, guess_columns
     from tsfm.errors import DataError
 
-    if len(PRICES & {name.lower() for name in columns}) > 1:
-        return False
     try:
         return GLUCOSE in guess_columns(columns, where="the file").roles
     except DataError as error:
