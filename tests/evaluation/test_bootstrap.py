@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tsfm.errors import ConfigError
-from tsfm.evaluation.bootstrap import bootstrap_ratios, interval
+from tsfm.evaluation.bootstrap import bootstrap_ratios, interval, p_value
 
 
 def _coverage(cluster: str, *, naive: bool, n_items: int, n_blocks: int) -> float:
@@ -118,3 +118,28 @@ def test_crowded_blocks_count_for_less() -> None:
         rng=np.random.default_rng(0),
     )
     assert drawn.clusters == pytest.approx(120**2 / (90**2 + 30))
+
+
+@pytest.mark.parametrize("clusters", [4.0, 30.0])
+def test_p_values_agree_with_intervals(clusters: float) -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.5, 20_000)
+    p = p_value(values, clusters)
+    assert interval(values, clusters, 1 - p - 0.01)[0] > 0
+    assert interval(values, clusters, 1 - p + 0.01)[0] < 0
+    assert p_value(-values, clusters) == pytest.approx(p)
+    assert p_value(values + 3, clusters, null=3.0) == pytest.approx(p)
+
+
+def test_p_values_far_out_are_those_of_a_t_test_and_never_zero() -> None:
+    from scipy.stats import norm, t
+
+    values = np.random.default_rng(0).normal(6.0, 1.0, 999)
+    expected = 2 * t.cdf(-values.mean() / values.std() * np.sqrt(19 / 20), 19)
+    assert p_value(values, 20) == pytest.approx(expected)
+    assert p_value(np.full(999, 5.0), 1e9) == pytest.approx(2 * norm.cdf(norm.ppf(0.5 / 999)))
+    assert p_value(np.zeros(100), 10) == 1
+
+
+def test_few_clusters_give_no_p_value() -> None:
+    assert np.isnan(p_value(np.full(999, 5.0), 2.9))
+    assert np.isnan(p_value(np.full(5, np.nan), 10))

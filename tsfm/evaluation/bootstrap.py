@@ -22,6 +22,7 @@ from tsfm.evaluation.tasks import CLUSTERS
 
 LEAST_ITEMS = 8
 LEAST_CLUSTERS = 3
+LEAST_BEYOND = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,28 @@ def interval(
     tail = float(norm.cdf(widened))
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def p_value(values: Float[np.ndarray, " replicate"], clusters: float, null: float = 0.0) -> float:
+    """Two-sided p-value of the null: one minus the widest :func:`interval` that leaves it out.
+
+    Where fewer than :data:`LEAST_BEYOND` replicates lie beyond the null, their tail is taken as
+    normal, so that corrections for many comparisons do not ask for more replicates. NaN from fewer
+    than three clusters.
+    """
+    from scipy.stats import norm, t
+
+    values = values[np.isfinite(values)]
+    if clusters < LEAST_CLUSTERS or len(values) == 0:
+        return float("nan")
+    below, above = (values < null).sum(), (values > null).sum()
+    beyond = min(below, above) + (len(values) - below - above) / 2
+    spread = float(values.std())
+    if beyond >= LEAST_BEYOND or spread == 0:
+        score = norm.ppf(max(beyond, 0.5) / len(values))
+    else:
+        score = -abs(float(values.mean()) - null) / spread
+    return float(min(2 * t.cdf(score * np.sqrt((clusters - 1) / clusters), clusters - 1), 1.0))
 
 
 def _what_to_resample(cluster: str, n_items: int, n_blocks: int) -> tuple[bool, bool]:

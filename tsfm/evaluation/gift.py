@@ -61,25 +61,25 @@ def gift_errors(backtest: Backtest) -> dict[str, float]:
         "ND[0.5]": gluonts.ND(),
         "mean_weighted_sum_quantile_loss": gluonts.MeanWeightedSumQuantileLoss(levels),
     }
-    nonzero = data | {"label": np.where(data["label"] == 0, np.nan, data["label"])}
     errors = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         for name, definition in definitions.items():
             metric = definition(axis=None)
-            metric.update(nonzero if name == "MAPE[0.5]" else data)
-            errors[f"{PREFIX}{name}"] = float(metric.get())
+            metric.update(data)
+            errors[f"{PREFIX}{name}"] = float(np.ma.filled(metric.get(), np.nan))
     return errors
 
 
 def _as_gluonts(backtest: Backtest) -> dict[str, np.ndarray]:
-    """What GluonTS's metrics read: bars to be left out are NaN."""
-    label = np.where(backtest.scored, backtest.actual.astype(np.float64), np.nan)
+    """What GluonTS's metrics read: bars to be left out are masked, divisions by zero mask more."""
+    label = np.ma.masked_where(~backtest.scored, backtest.actual.astype(np.float64))
     levels = [float(level) for level in backtest.task.quantile_levels]
     quantiles = [backtest.quantiles[..., k].astype(np.float64) for k in range(len(levels))]
     data = {str(level): values for level, values in zip(levels, quantiles, strict=True)}
     data |= {"label": label, "mean": backtest.mean.astype(np.float64)}
     data["0.5"] = backtest.median.astype(np.float64)
-    data["seasonal_error"] = np.broadcast_to(backtest.scale[:, None, :], label.shape)
+    scale = np.broadcast_to(backtest.scale[:, None, :], label.shape)
+    data["seasonal_error"] = np.ma.masked_invalid(scale)
     for level in (0.025, 0.975):
         data.setdefault(str(level), _tail(levels, quantiles, level))
     return data

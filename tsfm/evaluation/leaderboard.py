@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
 from tsfm.errors import ConfigError, one_of
-from tsfm.evaluation.bootstrap import bootstrap_ratios, interval
+from tsfm.evaluation.bootstrap import interval
 from tsfm.evaluation.metrics import HIGHER_IS_BETTER, LOSSES, finish
-
-_WINDOW = ["item_id", "origin"]
-_SUMS = ["numerator", "denominator", "terms", "sizes"]
+from tsfm.evaluation.pairing import OTHER, groups, paired, resampled_ratios, sums
 
 
 def leaderboard(
@@ -33,10 +29,10 @@ def leaderboard(
     """
     _check(scores)
     rows = []
-    for keys, cells in _groups(scores, ["task", "variate", "metric"]):
+    for keys, cells in groups(scores, ["task", "variate", "metric"]):
         metric = keys["metric"]
         for model, cell in cells.groupby("model", observed=True, sort=False):
-            values, clusters = _replicates(cell, [_sums(cell)], replicates, seed)
+            values, clusters = resampled_ratios(cell, [sums(cell)], replicates, seed)
             low, high = interval(finish(metric, values[0]), clusters, confidence)
             total = cell["numerator"].sum() / cell["denominator"].sum()
             rows.append(
@@ -94,7 +90,7 @@ def compare(
     one_of("model", model, [str(name) for name in scores["model"].unique()])
     rows = []
     chosen = scores[scores["metric"] == metric]
-    for keys, cells in _groups(chosen, ["task", "variate"]):
+    for keys, cells in groups(chosen, ["task", "variate"]):
         of = {str(name): cell for name, cell in cells.groupby("model", observed=True, sort=False)}
         for baseline in [name for name in of if name != model and model in of]:
             row = _pair(of[model], of[baseline], metric, confidence, replicates, seed)
@@ -184,13 +180,12 @@ def _pair(
     replicates: int,
     seed: int,
 ) -> dict[str, object]:
-    joined = ours.merge(theirs[[*_WINDOW, *_SUMS]], on=_WINDOW, suffixes=("", "_b"))
-    joined = _on_common_bars(joined)
+    joined = paired(ours, theirs)
     if joined.empty:
         return {}
-    sums = [_sums(joined), _sums(joined, "_b")]
-    values, clusters = _replicates(joined, sums, replicates, seed)
-    mine, other = (float(finish(metric, top.sum() / bottom.sum())) for top, bottom in sums)
+    both = [sums(joined), sums(joined, OTHER)]
+    values, clusters = resampled_ratios(joined, both, replicates, seed)
+    mine, other = (float(finish(metric, top.sum() / bottom.sum())) for top, bottom in both)
     resampled = finish(metric, values)
     sign = 1 if metric in HIGHER_IS_BETTER else -1
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -207,52 +202,10 @@ def _pair(
     }
 
 
-def _on_common_bars(joined: pd.DataFrame) -> pd.DataFrame:
-    """Sums over the bars of each window that both forecast; windows without any are left out."""
-    if joined.empty:
-        return joined
-    terms = [np.stack(joined[f"terms{side}"].to_list()) for side in ("", "_b")]
-    ours, theirs = (np.isfinite(term) for term in terms)
-    uneven, common = (ours != theirs).any(axis=1), ours & theirs
-    if not uneven.any():
-        return joined
-    changed = {}
-    for side, term in zip(("", "_b"), terms, strict=True):
-        sizes = np.stack(joined[f"sizes{side}"].to_list())
-        for name, values in ((f"numerator{side}", term), (f"denominator{side}", sizes)):
-            summed = np.where(common, values, 0).sum(axis=1, dtype=np.float64)
-            changed[name] = np.where(uneven, summed, joined[name])
-    return joined.assign(**changed)[common.any(axis=1)]
-
-
 def _verdict(low: float, high: float) -> str:
     if np.isnan(low):
         return "undecided"
     return "win" if low > 0 else "loss" if high < 0 else "tie"
-
-
-def _sums(cell: pd.DataFrame, suffix: str = "") -> tuple[np.ndarray, np.ndarray]:
-    return cell[f"numerator{suffix}"].to_numpy(), cell[f"denominator{suffix}"].to_numpy()
-
-
-def _replicates(
-    cell: pd.DataFrame, sums: list[tuple[np.ndarray, np.ndarray]], replicates: int, seed: int
-) -> tuple[np.ndarray, float]:
-    drawn = bootstrap_ratios(
-        np.stack([top for top, _ in sums]),
-        np.stack([bottom for _, bottom in sums]),
-        items=cell["item_id"].astype(str).to_numpy(),
-        blocks=cell["block"].to_numpy(),
-        rng=np.random.default_rng(seed),
-        cluster=str(cell["cluster"].iloc[0]),
-        replicates=replicates,
-    )
-    return drawn.ratios, drawn.clusters
-
-
-def _groups(scores: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    for values, cells in scores.groupby(keys, observed=True, sort=False):
-        yield dict(zip(keys, (str(value) for value in values))), cells
 
 
 def _check(scores: pd.DataFrame) -> None:
