@@ -1,0 +1,256 @@
+"""What a candidate showed against the champion on frozen windows, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from tsfm.errors import DataError, one_of
+from tsfm.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_ratios, interval
+from tsfm.evaluation.metrics import LOSSES, SCORE_COLUMNS, finish
+
+POWER = 0.8
+CLIP = (1e-2, 1e2)
+"""Of a ratio of losses, as fev and GIFT-Eval have it."""
+
+_WINDOW = ["task", "variate", "item_id", "origin"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything that rules judge by.
+
+    Attributes
+    ----------
+    candidate, rival
+        Names of the two in ``scores``.
+    scores
+        Rows of :func:`tsfm.evaluation.metrics.score` of both, and of other baselines, on the same
+        frozen tasks.
+    problems
+        What was wrong with the candidate's answers: errors, NaN, quantiles that cross.
+    leaks
+        By task: what of its scored bars the candidate or its base models saw in training.
+    unknown_provenance
+        Whether nobody can tell what the candidate was trained on.
+    milliseconds
+        Wall time of the candidate's forecasts, per series.
+    megabytes
+        Size of its files.
+    reload_difference
+        Largest difference between forecasts of the model and of the model loaded again, relative
+        to the size of the forecasts.
+    looks
+        Into the vault so far, this one included.
+    """
+
+    candidate: str
+    rival: str
+    scores: pd.DataFrame
+    problems: tuple[str, ...] = ()
+    leaks: Mapping[str, str] = field(default_factory=dict)
+    unknown_provenance: bool = False
+    milliseconds: float = 0.0
+    megabytes: float = 0.0
+    reload_difference: float = 0.0
+    looks: int = 1
+
+    def __post_init__(self) -> None:
+        missing = [name for name in SCORE_COLUMNS if name not in self.scores.columns]
+        if missing:
+            raise DataError(
+                f"the scores have no columns {', '.join(missing)}",
+                remedy="give the frame that tsfm.evaluation.metrics.score returns",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skill:
+    """One minus the geometric mean of the ratios of losses over tasks and variates.
+
+    Attributes
+    ----------
+    low, high
+        Of the interval; NaN where some task has too few independent clusters for one.
+    detectable
+        Skill that would be found with 80 % probability: the minimum detectable effect.
+    clusters
+        Effective number of independent units.
+    weakest
+        The task with the fewest of them.
+    table
+        By task and variate: ``skill, low, high, windows, clusters``.
+    """
+
+    value: float
+    low: float
+    high: float
+    detectable: float
+    clusters: float
+    weakest: str
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        if np.isnan(self.low):
+            return (
+                f"{self.value:+.1%}, with no interval: task {self.weakest} has fewer than "
+                f"{LEAST_CLUSTERS} independent clusters"
+            )
+        return (
+            f"{self.value:+.1%} ({self.low:+.1%} … {self.high:+.1%}; "
+            f"detectable: {self.detectable:.1%})"
+        )
+
+
+def skill(
+    scores: pd.DataFrame,
+    candidate: str,
+    rival: str,
+    *,
+    metric: str = "crps",
+    confidence: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Skill:
+    """Paired, clustered bootstrap of a candidate's skill over a rival, over all tasks.
+
+    Windows are paired on the bars that both forecast and resampled by cluster within each task
+    (:mod:`tsfm.evaluation.bootstrap`), variates of a task together. Tasks are independent strata of
+    equal weight; their effective clusters are pooled as degrees of freedom are (Satterthwaite
+    1946).
+
+    Raises
+    ------
+    ConfigError
+        When the metric is no loss.
+    DataError
+        When the two have no window in common.
+    """
+    one_of("metric", metric, LOSSES)
+    pairs = paired(scores, candidate, rival, metric)
+    if pairs.empty:
+        raise DataError(
+            f"{candidate} and {rival} have no window in common that {metric} scores",
+            remedy="ask both the same tasks",
+        )
+    rows, strata, sizes, names = [], [], [], []
+    for number, (task, windows) in enumerate(pairs.groupby("task", sort=True)):
+        points, draws, counts = [], [], []
+        for variate, cell in windows.groupby("variate", sort=False):
+            sums = [
+                cell[f"{part}_{side}"].to_numpy() for part in ("top", "bottom") for side in "ab"
+            ]
+            drawn = bootstrap_ratios(
+                np.stack(sums[:2]), np.stack(sums[2:]),
+                items=cell["item_id"].to_numpy(), blocks=cell["block"].to_numpy(),
+                rng=np.random.default_rng([seed, number]),
+                cluster=str(cell["cluster"].iloc[0]), replicates=replicates,
+            )  # fmt: skip
+            totals = [s.sum() for s in sums]
+            point = _log_ratio(metric, np.array(totals[:2]) / np.array(totals[2:]))
+            draw = _log_ratio(metric, drawn.ratios)
+            low, high = interval(1 - np.exp(draw), drawn.clusters, confidence)
+            rows.append(
+                {
+                    "task": task, "variate": variate, "skill": 1 - np.exp(point),
+                    "low": low, "high": high, "windows": len(cell), "clusters": drawn.clusters,
+                }
+            )  # fmt: skip
+            points.append(point)
+            draws.append(draw)
+            counts.append(drawn.clusters)
+        strata.append((np.mean(points), np.mean(draws, axis=0)))
+        sizes.append(min(counts))
+        names.append(str(task))
+    return _pooled(pd.DataFrame(rows), strata, np.array(sizes), names, confidence)
+
+
+def paired(scores: pd.DataFrame, candidate: str, rival: str, metric: str) -> pd.DataFrame:
+    """Sums of both over the bars of each window that both forecast.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``task, variate, item_id, origin, block, cluster`` and ``top_a, bottom_a`` of the candidate,
+        ``top_b, bottom_b`` of the rival.
+    """
+    of = scores[scores["metric"] == metric].astype(dict.fromkeys(("item_id", *_TEXT), str))
+    sides = [of[of["model"] == name] for name in (candidate, rival)]
+    joined = sides[0].merge(
+        sides[1][[*_WINDOW, "terms", "sizes"]], on=_WINDOW, suffixes=("_a", "_b")
+    )
+    if joined.empty:
+        return joined
+    out = joined[[*_WINDOW, "block", "cluster"]].copy()
+    sums = [_common_sums(*row) for row in zip(*(joined[name] for name in _ARRAYS), strict=True)]
+    out[["top_a", "top_b", "bottom_a", "bottom_b"]] = sums
+    return out[(out["bottom_a"] > 0) & (out["bottom_b"] > 0)]
+
+
+_TEXT = ("model", "task", "variate", "metric", "cluster")
+_ARRAYS = ("terms_a", "terms_b", "sizes_a", "sizes_b")
+
+
+def unanswered(scores: pd.DataFrame, candidate: str, rival: str) -> dict[str, int]:
+    """By task: bars that the rival forecast and the candidate did not."""
+    counts: dict[str, int] = {}
+    of = scores.astype(dict.fromkeys(("item_id", *_TEXT), str))
+    first = of.groupby("task")["metric"].transform("first")
+    of = of[of["metric"] == first]
+    ours, theirs = (
+        of[of["model"] == name].set_index(_WINDOW)["terms"] for name in (candidate, rival)
+    )
+    both = pd.DataFrame({"ours": ours.reindex(theirs.index), "theirs": theirs})
+    for (task, *_), mine, other in both.itertuples():
+        asked = np.isfinite(other)
+        given = np.isfinite(mine) if isinstance(mine, np.ndarray) else np.zeros_like(asked)
+        counts[task] = counts.get(task, 0) + int((asked & ~given).sum())
+    return {task: count for task, count in counts.items() if count}
+
+
+def _common_sums(
+    ours: np.ndarray, theirs: np.ndarray, our_sizes: np.ndarray, their_sizes: np.ndarray
+) -> tuple[float, float, float, float]:
+    common = np.isfinite(ours) & np.isfinite(theirs)
+    parts = (ours, theirs, our_sizes, their_sizes)
+    a, b, c, d = (float(part[common].sum(dtype=np.float64)) for part in parts)
+    return a, b, c, d
+
+
+def _log_ratio(metric: str, ratios: np.ndarray) -> np.ndarray:
+    """Log of the candidate's loss over the rival's, clipped; two losses of zero are equal."""
+    losses = finish(metric, ratios)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where((losses[0] == 0) & (losses[1] == 0), 1.0, losses[0] / losses[1])
+    return np.log(np.clip(relative, *CLIP))
+
+
+def _pooled(
+    table: pd.DataFrame,
+    strata: list[tuple[np.floating, np.ndarray]],
+    sizes: np.ndarray,
+    names: list[str],
+    confidence: float,
+) -> Skill:
+    from scipy.stats import norm
+
+    draws = np.stack([draw for _, draw in strata])
+    variances = np.nanvar(draws, axis=1)
+    spread, total = float(np.sqrt(variances.sum())) / len(names), variances.sum()
+    degrees = np.maximum(sizes - 1, 1e-9)
+    shared = total**2 / np.sum(variances**2 / degrees) if total > 0 else float(degrees.sum())
+    clusters = float(shared) + 1 if sizes.min() >= LEAST_CLUSTERS else float(sizes.min())
+    low, high = interval(1 - np.exp(draws.mean(axis=0)), clusters, confidence)
+    reach = norm.ppf((1 + confidence) / 2) + norm.ppf(POWER)
+    return Skill(
+        value=float(1 - np.exp(np.mean([point for point, _ in strata]))),
+        low=low,
+        high=high,
+        detectable=float(1 - np.exp(-reach * spread)),
+        clusters=clusters,
+        weakest=names[int(sizes.argmin())],
+        table=table,
+    )

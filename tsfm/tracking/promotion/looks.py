@@ -1,0 +1,46 @@
+"""How often a vault was looked into: each look at held-out data spends some of their worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tsfm.tracking.environment import host_name, user_name
+from tsfm.tracking.promotion.moves import moment
+
+if TYPE_CHECKING:
+    from tsfm.tracking.promotion.ledger import Ledger
+    from tsfm.tracking.promotion.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Looks of one registered model's promotions into one vault.
+
+    Attributes
+    ----------
+    number
+        Of the latest look in the ledger.
+    count
+        Looks into this vault so far, the latest included.
+    candidates
+        Versions that were looked at.
+    """
+
+    number: int
+    count: int
+    candidates: int
+
+
+def take_look(ledger: Ledger, vault: Vault, *, version: str, rival: str, run_id: str) -> Looks:
+    """Count a look, before anything is read: one that is killed has been one."""
+    entry = {
+        "vault": vault.fingerprint, "version": version, "rival": rival, "run": run_id,
+        "at": moment(), "by": f"{user_name()} on {host_name()}",
+    }  # fmt: skip
+    number = ledger.append("look", entry)
+    same = [
+        look for n, look in ledger.entries("look").items()
+        if n <= number and look["vault"] == vault.fingerprint
+    ]  # fmt: skip
+    return Looks(number=number, count=len(same), candidates=len({e["version"] for e in same}))
