@@ -21,12 +21,11 @@ from experiments.finetune_config import ALL, AUTO, NONE, SCRATCH, FinetuneConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
-
     from tsfm.data.glucose import holdouts
     from tsfm.data.panel import Panel
     from tsfm.data.provenance import Provenance
     from tsfm.data.sources import Source
+    from tsfm.evaluation.findings import Findings
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.evaluation.tasks import Task
     from tsfm.models.adaptation import Adapted
@@ -80,13 +79,12 @@ PARAMETERS = {
 def main(config: FinetuneConfig) -> None:
     from tsfm.evaluation.judge import judge
     from tsfm.tracking.experiment import SilentRun, open_experiment
+    from tsfm.tracking.findings_report import record_finding
     from tsfm.tracking.finetune_report import (
         record_adaptation,
-        record_forgetting,
         record_hold_outs,
         record_quality,
         show_adaptation,
-        show_forgetting,
     )
     from tsfm.tracking.glucose_report import record_glucose, show_glucose
     from tsfm.tracking.publish import publish
@@ -130,7 +128,8 @@ def main(config: FinetuneConfig) -> None:
         if is_of_glucose(tasks, config):
             report = record_glucose(record, verdict.backtests, tasks, config.clinical)
         forgotten = forgetting(trained.network, untuned, config)
-        record_forgetting(record, forgotten, result.steps)
+        if forgotten is not None:
+            record_finding(record, "forgetting", forgotten, step=result.steps)
 
         logged = publish(
             record, result, source, held_out, verdict,
@@ -140,7 +139,8 @@ def main(config: FinetuneConfig) -> None:
         show_glucose(report, config.clinical)
     show_summary(record, verdict, registered=logged.uri, metric=metric)
     show_adaptation(trained.adapted, result)
-    show_forgetting(forgotten)
+    if forgotten is not None:
+        print(f"elsewhere   {forgotten.conclusion}")
 
 
 # --- the model to start from ----------------------------------------------------------------------
@@ -358,16 +358,17 @@ def nights(tasks: Tasks, config: FinetuneConfig) -> Tasks:
 
 def forgetting(
     network: Forecaster, untuned: dict[str, Forecaster], config: FinetuneConfig
-) -> pd.DataFrame:
-    """Errors on general tasks before and after; empty where nothing was trained."""
-    import pandas as pd
+) -> Findings | None:
+    """What became of ordinary series; None where nothing was trained, or they cannot be asked."""
+    from tsfm.data.ordinary import ordinary_panels
+    from tsfm.evaluation.analysis_config import ForgettingConfig
+    from tsfm.evaluation.retention import analyse_retention, is_able
 
-    from tsfm.evaluation.forgetting import compare_before_and_after, general_tasks
-
-    if not (untuned and config.forgetting):
-        return pd.DataFrame()
+    asked = ForgettingConfig(context=config.context)
+    if not (untuned and config.forgetting and is_able(network, asked)):
+        return None
     (before,) = untuned.values()
-    return compare_before_and_after(before, network, general_tasks(config.context, config.horizon))
+    return analyse_retention(network, before, ordinary_panels(), asked, seed=config.seed)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.embedders import Persistent
+from support.ttm import make_mixing_model, make_model
 
 from tsfm.data.panel import Panel
 from tsfm.data.series import PanelInfo, Series
@@ -13,7 +14,7 @@ from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.analysis_config import ForgettingConfig
 from tsfm.evaluation.backtest import backtest
 from tsfm.evaluation.metrics import score
-from tsfm.evaluation.retention import analyse_retention, as_changes, ask
+from tsfm.evaluation.retention import analyse_retention, as_changes, ask, is_able
 
 CONFIG = ForgettingConfig(context=32, horizon=6, windows=10)
 
@@ -93,3 +94,8 @@ def test_short_series_are_asked_from_half_of_their_bars():
         )
     with pytest.raises(ConfigError, match=r"forgetting.windows=0"):
         ForgettingConfig(windows=0)
+
+
+def test_models_that_need_covariates_cannot_be_asked():
+    assert is_able(make_model(), ForgettingConfig(context=64, horizon=16))
+    assert not is_able(make_mixing_model(targets=1, past=2, known=0), CONFIG)

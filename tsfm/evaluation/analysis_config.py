@@ -11,7 +11,7 @@ ANALYSES = ("forgetting", "embeddings", "tokens", "koopman", "context")
 
 @dataclass(frozen=True, kw_only=True)
 class ForgettingConfig:
-    """Ordinary series forecast before and after training on dynamics.
+    """Ordinary series forecast before and after training.
 
     Attributes
     ----------

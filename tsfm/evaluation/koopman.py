@@ -3,9 +3,9 @@
 A Koopman operator moves observables of a nonlinear system linearly (Koopman 1931). States of
 consecutive windows of one trajectory are reduced to their principal components, an operator
 ``z[t + 1] = K z[t] + c`` is fitted by ridge regression (dynamic mode decomposition: Schmid 2010;
-extended: Williams, Kevrekidis & Rowley 2015; the constant is an observable, too) for each system and parameter draw, and judged on
-trajectories that it was not fitted to, beside the same made of delay coordinates, and beside
-standing still.
+extended: Williams, Kevrekidis & Rowley 2015; the constant is an observable, too) for each
+system and parameter draw, and judged on trajectories that it was not fitted to, beside the same
+made of delay coordinates, and beside standing still.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training on dynamical systems costs on ordinary series: a model before and after it.
+"""What training costs elsewhere: a model before and after it, on ordinary series.
 
 Both are asked the same windows, beside the seasonal naive forecast; a change is the ratio of errors
 after and before, paired by window, with an interval over blocks of time or over series.
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tsfm.data.panel import Panel
-from tsfm.errors import DataError
+from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.analysis_config import ForgettingConfig
 from tsfm.evaluation.analysis_plots import retention_chart
 from tsfm.evaluation.backtest import backtest
@@ -73,6 +73,17 @@ def analyse_retention(
         metrics=metrics,
         figures={"forgetting": retention_chart(changes, overall, title="After training / before")},
     )
+
+
+def is_able(model: Forecaster, config: ForgettingConfig) -> bool:
+    """Whether a model can be asked: some take covariates, or several variates, only."""
+    try:
+        model.expect_able(
+            variates=1, context=config.context, horizon=config.horizon, past=0, known=0
+        )
+    except ConfigError:
+        return False
+    return True
 
 
 def ask(panel: Panel, config: ForgettingConfig) -> tuple[Task, Panel] | None:
@@ -160,6 +171,6 @@ def _told(changes: pd.DataFrame, overall: pd.DataFrame) -> str:
         for one in part.to_dict("records")
     )
     return (
-        f"On {len(part)} kinds of ordinary series the model {verdict} by training on dynamics: "
+        f"On {len(part)} kinds of ordinary series the model {verdict} by its training: "
         f"{row['metric'].upper()} {row['change']:+.0%} in the geometric mean{bounds}. {listed}."
     )

@@ -23,16 +23,7 @@ ROWS_SHOWN = 40
 def record_findings(record: MlflowRun, found: Mapping[str, Findings]) -> None:
     """Tables, figures and metrics (``<analysis>.<metric>``) of every analysis, and its words."""
     for name, findings in found.items():
-        for title, table in findings.tables.items():
-            record.log_table(table, title)
-        for title, figure in findings.figures.items():
-            record.log_figure(figure, title)
-        finite = {
-            f"{name}.{key}": float(value)
-            for key, value in findings.metrics.items()
-            if np.isfinite(value)
-        }
-        record.log_metrics(finite, step=0)
+        record_finding(record, name, findings)
     parts = []
     for name, findings in found.items():
         table = next(iter(findings.tables.values()))
@@ -41,6 +32,20 @@ def record_findings(record: MlflowRun, found: Mapping[str, Findings]) -> None:
     record.log_text(text, "tables/results.md")
     conclusion = " ".join(findings.conclusion for findings in found.values())
     record.set_tags({"mlflow.note.content": text, "conclusion": conclusion})
+
+
+def record_finding(record: MlflowRun, name: str, findings: Findings, *, step: int = 0) -> None:
+    """Tables, figures and metrics (``<analysis>.<metric>``) of one analysis."""
+    for title, table in findings.tables.items():
+        record.log_table(table, title)
+    for title, figure in findings.figures.items():
+        record.log_figure(figure, title)
+    finite = {
+        f"{name}.{key}": float(value)
+        for key, value in findings.metrics.items()
+        if np.isfinite(value)
+    }
+    record.log_metrics(finite, step=step)
 
 
 def show_findings(record: MlflowRun, found: Mapping[str, Findings]) -> None:

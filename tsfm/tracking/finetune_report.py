@@ -1,4 +1,4 @@
-"""What a fine-tuning leaves in its run beside a verdict: what was trained, held out, forgotten."""
+"""What a fine-tuning leaves in its run beside a verdict: what was trained and held out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tsfm.evaluation.leaderboard import to_markdown
 from tsfm.models.adaptation import Adapted
 from tsfm.training.trainer import FitResult
 
@@ -54,19 +53,6 @@ def record_adaptation(
     record.log_metrics(metrics, step=result.steps)
 
 
-def record_forgetting(record: MlflowRun, table: pd.DataFrame, step: int) -> None:
-    """Errors on general tasks before and after: a table, and metrics ``forgetting.<task>.…``."""
-    if table.empty:
-        return
-    record.log_table(table, "forgetting")
-    metrics = {}
-    for row in table.to_dict("records"):
-        for name in ("before", "after", "change"):
-            metrics[f"forgetting.{row['task']}.{row['metric']}.{name}"] = float(row[name])
-    record.log_metrics(metrics, step=step)
-    record.log_text(f"# Forgetting\n\n{to_markdown(_shown(table))}\n", "tables/forgetting.md")
-
-
 def show_adaptation(adapted: Adapted, result: FitResult) -> None:
     """Print what was trained, and at what price."""
     ranks = sorted(set(adapted.ranks.values()))
@@ -76,20 +62,3 @@ def show_adaptation(adapted: Adapted, result: FitResult) -> None:
         f"{result.train_seconds:.0f} s, {result.steps} steps, "
         f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
     )
-
-
-def show_forgetting(table: pd.DataFrame, metric: str = "mase") -> None:
-    """Print the change on general tasks."""
-    if table.empty:
-        return
-    told = [
-        f"{row['task']} {row['before']:.3g} → {row['after']:.3g} ({row['change']:+.1%})"
-        for row in table[table["metric"] == metric].to_dict("records")
-    ]
-    if told:
-        print(f"elsewhere   {metric.upper()} " + "; ".join(told))
-
-
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    figures = {name: table[name].map("{:.4g}".format) for name in ("before", "after")}
-    return table.assign(**figures, change=table["change"].map("{:+.1%}".format))
