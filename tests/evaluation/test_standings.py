@@ -6,13 +6,25 @@ import fev
 import numpy as np
 import pandas as pd
 import pytest
+from fev.analysis import RESULTS_DTYPES
 
 from tests.support.leaderboard_results import made_up_results, result
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.results import results_frame
-from tsfm.evaluation.standings import NOT_EVALUATED, fev_summaries, standings
+from tsfm.evaluation.standings import (
+    FEV_COLUMNS,
+    FEV_VERSION,
+    NOT_EVALUATED,
+    fev_summaries,
+    standings,
+)
 
 RESULTS = made_up_results()
+FEV_NAMES = {
+    f"{theirs}{bound}": f"{ours}{end}"
+    for theirs, ours in (("win_rate", "win_rate"), ("skill_score", "skill"))
+    for bound, end in (("", ""), ("_lower", "_low"), ("_upper", "_high"))
+}
 
 
 def _slow(results: pd.DataFrame, metric: str, replicates: int, seed: int = 123) -> pd.DataFrame:
@@ -59,13 +71,29 @@ def test_standings_equal_a_slow_reference() -> None:
         np.testing.assert_allclose(found.table[name], expected[name], rtol=1e-9, atol=1e-12)
 
 
-def test_standings_equal_fev_on_a_recorded_file() -> None:
-    recorded = io.StringIO(fev_summaries(RESULTS, "sql").to_csv(index=False))
-    table = fev.leaderboard(pd.read_csv(recorded), missing_strategy="impute", n_resamples=100)
-    found = standings(RESULTS, metric="sql", replicates=100).table.set_index("model")
-    same = {"win_rate": "win_rate", "skill": "skill_score", "skill_low": "skill_score_lower"}
-    for ours, theirs in same.items():
-        np.testing.assert_allclose(found[ours], table.loc[found.index, theirs], rtol=1e-12)
+def test_standings_equal_fev_on_a_file() -> None:
+    holed = RESULTS.copy()
+    cell = (holed["model"] == "poor") & holed["task"].isin(["task3", "task11"])
+    holed.loc[cell, "failure"] = "out of memory"
+    file = io.StringIO(fev_summaries(holed, "sql").to_csv(index=False))
+    asked = {"missing_strategy": "impute", "baseline_model": "seasonal_naive"}
+    summaries = pd.read_csv(file)
+    table = fev.leaderboard(summaries, n_resamples=100, **asked)
+    pairs = fev.pairwise_comparison(summaries, n_resamples=100, **asked)
+    found = standings(holed, metric="sql", replicates=100)
+    ours = found.table.set_index("model")
+    theirs = table.loc[ours.index]
+    names = {"num_failures": "failures", "median_e2e_time_s": "seconds"}
+    for old, new in (names | FEV_NAMES).items():
+        np.testing.assert_allclose(ours[new], theirs[old].astype(float), rtol=1e-12, atol=1e-14)
+    aligned = pairs.loc[list(found.pairs[["model", "other"]].itertuples(index=False, name=None))]
+    for old, new in FEV_NAMES.items():
+        np.testing.assert_allclose(found.pairs[new], aligned[old], rtol=1e-12, atol=1e-14)
+
+
+def test_columns_are_those_of_fev() -> None:
+    assert tuple(RESULTS_DTYPES) == FEV_COLUMNS
+    assert fev.__version__ == FEV_VERSION
 
 
 def test_best_comes_first_and_the_conclusion_names_what_matters() -> None:

@@ -3,19 +3,19 @@
 Every error is divided by the baseline's on the same task and clipped to [0.01, 100]; the skill is
 one minus the geometric mean over tasks, the win rate the share of (other model, task) pairs that a
 model wins, a tie counting half; intervals resample tasks (Shchur et al. 2025, arXiv 2509.26468). A
-failure counts as the baseline's error and is named. Computed by ``fev``. How one model does beside
-another inside one task is told by :mod:`tsfm.evaluation.leaderboard` and
-:mod:`tsfm.evaluation.significance`.
+failure counts as the baseline's error and is named. Equal to ``fev``, draws included, without its
+imports, which take longer than the rest. How one model does beside another inside one task is told
+by :mod:`tsfm.evaluation.leaderboard` and :mod:`tsfm.evaluation.significance`.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.results import ERROR, expect_comparable, metrics_in
@@ -23,6 +23,35 @@ from tsfm.evaluation.results import ERROR, expect_comparable, metrics_in
 BASELINE = "seasonal_naive"
 NOT_EVALUATED = "not evaluated"
 CLIP = (0.01, 100.0)
+FEV_VERSION = "0.10.0"
+"""Whose format of results is written."""
+
+FEV_COLUMNS = (
+    "dataset_path",
+    "dataset_config",
+    "horizon",
+    "initial_cutoff",
+    "min_context_length",
+    "max_context_length",
+    "seasonality",
+    "eval_metric",
+    "extra_metrics",
+    "quantile_levels",
+    "id_column",
+    "timestamp_column",
+    "target",
+    "generate_univariate_targets_from",
+    "known_dynamic_columns",
+    "past_dynamic_columns",
+    "static_columns",
+    "model_name",
+    "test_error",
+    "training_time_s",
+    "trained_on_this_dataset",
+    "inference_time_s",
+    "num_forecasts",
+    "fev_version",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +128,9 @@ def standings(
     one_of("metric", metric, metrics_in(results))
     one_of("baseline", baseline, sorted(results["model"].unique()))
     kept, left_out = _with_baseline(results, metric, baseline)
-    table, pairs = _by_fev(kept, metric, baseline, replicates, seed)
-    relative = _relative(kept, metric, baseline)
+    errors = _errors(kept, metric)
+    table, pairs = _tables(errors, baseline, replicates, seed)
+    relative = errors.div(errors[baseline], axis=0).clip(*CLIP)
     table = table.join(_described(kept, relative)).reset_index()
     table = table.sort_values(["win_rate", "skill"], ascending=False, kind="stable")
     table = table.reset_index(drop=True)
@@ -125,11 +155,8 @@ def fev_summaries(results: pd.DataFrame, metric: str) -> pd.DataFrame:
         All columns of fev's results, those that have no counterpart empty; ``test_error`` is the
         metric.
     """
-    import fev
-    from fev.analysis import RESULTS_DTYPES
-
     empty = pd.Series([None] * len(results), index=results.index, dtype=object)
-    columns: dict[str, Any] = dict.fromkeys(RESULTS_DTYPES, empty) | {
+    columns: dict[str, Any] = dict.fromkeys(FEV_COLUMNS, empty) | {
         "dataset_path": results["suite"],
         "dataset_config": results["task"],
         "horizon": results["horizon"],
@@ -142,9 +169,9 @@ def fev_summaries(results: pd.DataFrame, metric: str) -> pd.DataFrame:
         "inference_time_s": results["inference_seconds"],
         "trained_on_this_dataset": results["trained_on"],
         "num_forecasts": (results["windows"] * results["variates"]).where(results["windows"] > 0),
-        "fev_version": fev.__version__,
+        "fev_version": FEV_VERSION,
     }
-    return pd.DataFrame(columns, index=results.index)[list(RESULTS_DTYPES)]
+    return pd.DataFrame(columns, index=results.index)[list(FEV_COLUMNS)]
 
 
 def _with_baseline(
@@ -163,53 +190,74 @@ def _with_baseline(
     return results[results["task"].isin(usable)], left_out
 
 
-def _by_fev(
-    results: pd.DataFrame, metric: str, baseline: str, replicates: int, seed: int
+def _tables(
+    errors: pd.DataFrame, baseline: str, replicates: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    import fev
-
-    asked: dict[str, Any] = {
-        "baseline_model": baseline,
-        "missing_strategy": "impute",
-        "min_relative_error": CLIP[0],
-        "max_relative_error": CLIP[1],
-        "n_resamples": replicates,
-        "seed": seed,
+    """Skill and win rate of every model, and of every model over every other."""
+    tasks = sorted(errors.index)
+    imputed = errors.loc[tasks].apply(lambda column: column.fillna(errors.loc[tasks, baseline]))
+    raw = imputed.to_numpy(np.float64)
+    models = imputed.columns
+    relative = (raw / raw[:, [list(models).index(baseline)]]).clip(*CLIP)
+    draws = np.random.default_rng(seed).integers(0, len(tasks), size=(replicates, len(tasks)))
+    counts = np.stack([np.bincount(draw, minlength=len(tasks)) for draw in draws])
+    others = len(models) - 1
+    own = {
+        "win_rate": (_wins(relative).sum(axis=2) - 0.5) / others if others else 0 * relative + 0.5,
+        "skill": np.log(relative),
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        table = fev.leaderboard(fev_summaries(results, metric), **asked)
-        pairs = fev.pairwise_comparison(fev_summaries(results, metric), **asked)
-    renamed = {
-        f"{old}{suffix}": f"{new}{bound}"
-        for old, new in (("win_rate", "win_rate"), ("skill_score", "skill"))
-        for suffix, bound in (("", ""), ("_lower", "_low"), ("_upper", "_high"))
-    }
-    kept = renamed | {"median_e2e_time_s": "seconds", "num_failures": "failures"}
-    table = table.rename(columns=kept)[list(kept.values())].rename_axis("model")
-    pairs = pairs.rename(columns=renamed)[list(renamed.values())]
-    return table, pairs.rename_axis(["model", "other"]).reset_index()
+    ratios = (raw[:, :, None] / raw[:, None, :]).clip(*CLIP)
+    between = {"win_rate": _wins(raw), "skill": np.log(ratios)}
+    index = pd.MultiIndex.from_product([models, models], names=["model", "other"])
+    return (
+        pd.DataFrame(_resampled(own, counts), index=models.rename("model")),
+        pd.DataFrame(_resampled(between, counts), index=index).reset_index(),
+    )
 
 
-def _relative(results: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+def _wins(errors: Float[np.ndarray, "task model"]) -> Float[np.ndarray, "task model other"]:
+    mine, theirs = errors[:, :, None], errors[:, None, :]
+    return (mine < theirs) + 0.5 * (mine == theirs)
+
+
+def _resampled(
+    terms: dict[str, np.ndarray], counts: Int[np.ndarray, "replicate task"]
+) -> dict[str, np.ndarray]:
+    """Means over tasks with their intervals; a skill's mean is one of logarithms."""
+    columns: dict[str, np.ndarray] = {}
+    for name, values in terms.items():
+        flat = values.reshape(len(values), -1)
+        means = np.vstack([flat.mean(axis=0), counts @ flat / len(flat)])
+        if name == "skill":
+            means = 1 - np.exp(means)
+        low, high = np.quantile(means[1:], [0.025, 0.975], axis=0)
+        columns |= {name: means[0], f"{name}_low": low, f"{name}_high": high}
+    return columns
+
+
+def _errors(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row per task, a column per model; NaN for failures."""
     errors = results[f"{ERROR}{metric}"].where(results["failure"] == "")
-    wide = results.assign(error=errors).pivot_table(
+    finite = errors.where(np.isfinite(errors))
+    return results.assign(error=finite).pivot_table(
         index="task", columns="model", values="error", sort=False, dropna=False
     )
-    return wide.div(wide[baseline], axis=0).clip(*CLIP)
 
 
 def _described(results: pd.DataFrame, relative: pd.DataFrame) -> pd.DataFrame:
     """What fev's table has no column for."""
     imputed = relative.fillna(1.0)
     flags = pd.to_numeric(results["trained_on"].astype(object)).astype("float64")
-    models = results.assign(flags=flags).groupby("model")
+    seconds = results["training_seconds"] + results["inference_seconds"]
+    models = results.assign(flags=flags, seconds=seconds).groupby("model")
     seen = models["flags"]
     return pd.DataFrame(
         {
             "relative_error": np.exp(np.log(imputed).mean()),
             "mean_rank": imputed.rank(axis=1).mean(),
             "tasks": len(relative),
+            "failures": relative.isna().sum(),
+            "seconds": models["seconds"].median(),
             "trained_on": seen.mean(),
             "unknown": len(relative) - seen.count(),
             "parameters": models["parameters"].max(),
