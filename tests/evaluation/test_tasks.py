@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tsfm.data.panel import Panel
+from tsfm.data.series import PanelInfo, Series
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.tasks import Task
 
@@ -31,6 +32,27 @@ def test_max_windows_are_evenly_spaced_from_first_to_last(bars: Panel) -> None:
         assert len(origins) == 4
         assert (origins[0], origins[-1]) == (possible[0], possible[-1])
         assert np.ptp(np.diff(origins)) <= 1
+
+
+def test_windows_without_an_observation_are_not_asked() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 300)).astype(np.float32)
+    values[:, 100:190] = np.nan
+    values[1, 150] = 1.0
+    values[0, 250:275] = np.nan
+    info = PanelInfo(name="gaps", variates=("a", "b"), freq="h", seasonality=24)
+    series = Series(item_id="x", target=values, start=pd.Timestamp("2024-01-01"))
+    panel = Panel.from_series([series], info)
+    for targets in (("a",), ("a", "b")):
+        task = Task.on(panel, context=40, horizon=10, targets=targets)
+        rows = values[: len(targets)]
+        possible = [
+            k
+            for k in range(40, 291)
+            if np.isfinite(rows[:, k - 40 : k]).any() and np.isfinite(rows[:, k : k + 10]).any()
+        ]
+        assert [origin for _, origin in task.windows(panel)] == possible
+        assert 0 < len(possible) < 251
 
 
 def test_items_can_be_chosen(bars: Panel) -> None:

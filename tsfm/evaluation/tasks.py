@@ -163,7 +163,8 @@ class Task:
     def windows(self, panel: Panel) -> list[tuple[int, int]]:
         """``(item, origin)`` of every window; the bar at the origin is the first one forecast.
 
-        A window has its whole context and horizon inside the series.
+        A window has its whole context and horizon inside the series, and a target that is observed
+        at least once in each of them.
 
         Raises
         ------
@@ -276,6 +277,10 @@ class Task:
             assert stamps is not None
             first = max(first, int(np.searchsorted(stamps, np.datetime64(self.first_origin, "ns"))))
         origins = np.arange(first, last + 1, self.stride)
+        target = panel.variates(self.targets).series(item).target
+        observed = np.append(0, np.isfinite(target).any(axis=0).cumsum())
+        seen = observed[origins] > observed[origins - self.context]
+        origins = origins[seen & (observed[origins + self.horizon] > observed[origins])]
         if self.max_windows is None or len(origins) <= self.max_windows:
             return origins
         return origins[np.linspace(0, len(origins) - 1, self.max_windows).round().astype(int)]
