@@ -1,5 +1,7 @@
-"""Look into a trained model: what it forgot, and what its states and errors tell.
+"""Rank models on task suites, or look into one: what it forgot, what its states and errors tell.
 
+mlflow run . -e evaluate -P model=models:/ohlcv-moirai/3 -P tasks=ohlcv
+mlflow run . -e evaluate -P model=all -P tasks=all
 mlflow run . -e evaluate -P model=models:/dynamics-attention/latest -P analysis=embeddings
 mlflow run . -e evaluate -P model=amazon/chronos-bolt-tiny -P analysis=tokens,koopman
 mlflow run . -e evaluate -P model=parroting -P analysis=context -P overrides="ensemble.systems=[Lorenz,Rossler]"
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 PARAMETERS = {
     "model": Parameter("model", "directory, hub id, models:/… or a forecaster that is not trained"),
+    "tasks": Parameter("tasks", "suites or tasks to rank models on; empty: look into the model"),
+    "metric": Parameter("metric", "that models are ranked by"),
     "analysis": Parameter(
         "analysis", "forgetting, embeddings, tokens, koopman, context; several with commas"
     ),
@@ -35,6 +39,16 @@ PARAMETERS = {
 
 
 def main(config: EvaluateConfig) -> None:
+    if config.tasks:
+        from experiments.ranking import rank
+
+        rank(config)
+    else:
+        look(config)
+
+
+def look(config: EvaluateConfig) -> None:
+    """Into one model, by the analyses asked for."""
     import tsfm
     from tsfm.tracking.experiment import SilentRun, open_experiment
     from tsfm.tracking.findings_report import record_findings, show_findings
@@ -106,4 +120,10 @@ def load_trajectories(config: EvaluateConfig) -> Panel:
 
 
 if __name__ == "__main__":
-    run("evaluate", EvaluateConfig, PARAMETERS, main, title="Look into a trained model.")
+    run(
+        "evaluate",
+        EvaluateConfig,
+        PARAMETERS,
+        main,
+        title="Rank models on task suites, or look into one.",
+    )

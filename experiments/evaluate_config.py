@@ -16,16 +16,28 @@ from tsfm.evaluation.analysis_config import (
     PrecisionConfig,
     TokensConfig,
 )
+from tsfm.evaluation.tasks import METRIC_NAMES
+from tsfm.models import BASELINES
+
+LOSSES = tuple(name for name in METRIC_NAMES if name != "coverage_80")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Looking into a model.
+    """Looking into a model, or ranking models on task suites.
 
     Attributes
     ----------
     model
-        A directory, a hub id, ``models:/…`` or the name of a forecaster that needs no training.
+        A directory, a hub id, ``models:/…`` or the name of a forecaster that needs no training;
+        with ``tasks`` several of them with commas, ``baselines`` or ``all``.
+    tasks
+        Suites (:data:`tsfm.evaluation.suites.SUITES`), single tasks of them (``ohlcv/daily_10``) or
+        ``all``; empty: look into the model instead.
+    metric
+        That models are ranked by.
+    baseline
+        That errors are relative to.
     analysis
         One or several of :data:`tsfm.evaluation.analysis_config.ANALYSES`, with commas.
     base
@@ -42,6 +54,9 @@ class EvaluateConfig:
     """
 
     model: str = ""
+    tasks: str = ""
+    metric: str = "sql"
+    baseline: str = "seasonal_naive"
     analysis: str = "embeddings"
     base: str = ""
     data: str = ""
@@ -61,6 +76,11 @@ class EvaluateConfig:
             raise ConfigError(
                 "model is empty", remedy="give a directory, a hub id, models:/… or a baseline"
             )
+        one_of("metric", self.metric, LOSSES)
+        one_of("baseline", self.baseline, BASELINES)
+        if self.tasks:
+            self._check_tasks()
+            return
         names = self.analyses
         if not names:
             raise ConfigError("analysis is empty", remedy=f"give some of {', '.join(ANALYSES)}")
@@ -91,6 +111,16 @@ class EvaluateConfig:
                 f"{self.ensemble.points} points",
                 remedy="shorten it, or give overrides=ensemble.points=4096",
             )
+
+    def _check_tasks(self) -> None:
+        from tsfm.evaluation.suites import load_suite
+
+        load_suite(self.tasks)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one model is asked for, rather than a group of them."""
+        return "," not in self.model and self.model not in ("all", "baselines")
 
     @property
     def analyses(self) -> tuple[str, ...]:

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tsfm.data.panel import Panel
+from tsfm.data.provenance import FILE_NAME, Provenance
+from tsfm.evaluation import contender as contender_module
+from tsfm.evaluation.answers import answers
+from tsfm.evaluation.contender import Contender
+from tsfm.evaluation.results import results_frame
+from tsfm.evaluation.standings import standings
+from tsfm.evaluation.suites import SuiteTask
+from tsfm.models.base import Forecaster
+from tsfm.models.statistical import SeasonalNaive
+
+FIELDS = {"context": 60, "horizon": 12, "max_windows": 3}
+
+
+@pytest.fixture
+def task(bars: Panel) -> SuiteTask:
+    return SuiteTask(
+        suite="made up",
+        name="made up/bars",
+        dataset="bars",
+        domain="Finance",
+        freq="h",
+        fields=FIELDS,
+        source=lambda: bars,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scripted(Contender):
+    """Answers by a function, and counts how often it is loaded."""
+
+    act: Callable[[], Forecaster]
+    told: str = "digest"
+
+    @property
+    def digest(self) -> str:  # type: ignore[override]
+        return self.told
+
+    def load(self) -> Forecaster:
+        return self.act()
+
+
+class Holed(SeasonalNaive):
+    """Forgets the last bar of every forecast."""
+
+    def forecast(self, *arguments: Any, **options: Any) -> Any:
+        forecast = super().forecast(*arguments, **options)
+        mean = forecast.mean.copy()
+        mean[:, -1] = np.nan
+        return replace(forecast, mean=mean)
+
+
+def test_what_was_answered_is_not_computed_again(task: SuiteTask, tmp_path: Path) -> None:
+    contender = Contender(name="seasonal_naive")
+    first = answers([contender], [task], metric="sql", kept=tmp_path)[0]
+    again = answers([contender], [task], metric="sql", kept=tmp_path)[0]
+    assert not first.is_kept
+    assert again.is_kept
+    assert again.result == first.result
+    assert first.scores is not None
+    assert again.scores is not None
+    np.testing.assert_array_equal(again.scores["numerator"], first.scores["numerator"])
+    np.testing.assert_array_equal(
+        np.stack(again.scores["terms"].to_list()), np.stack(first.scores["terms"].to_list())
+    )
+    assert first.result.trained_on is False
+    assert first.result.domain == "Finance"
+    assert not answers([contender], [task], metric="mase", kept=tmp_path)[0].is_kept
+
+
+def test_another_model_or_question_is_computed_and_damage_is_no_answer(
+    task: SuiteTask, tmp_path: Path
+) -> None:
+    one = Scripted(name="one", act=SeasonalNaive, told="one")
+    answers([one], [task], metric="sql", kept=tmp_path)
+    other = replace(one, told="other")
+    longer = replace(task, fields=FIELDS | {"horizon": 13})
+    assert not answers([other], [task], metric="sql", kept=tmp_path)[0].is_kept
+    assert not answers([one], [longer], metric="sql", kept=tmp_path)[0].is_kept
+    renamed = answers([replace(one, name="renamed")], [task], metric="sql", kept=tmp_path)[0]
+    assert renamed.is_kept
+    assert renamed.result.model == "renamed"
+    assert renamed.scores is not None
+    assert set(renamed.scores["model"]) == {"renamed"}
+    for path in tmp_path.rglob("result.json"):
+        path.write_text("{")
+    assert not answers([one], [task], metric="sql", kept=tmp_path)[0].is_kept
+
+
+def test_failures_are_cells_and_tried_again(task: SuiteTask, tmp_path: Path) -> None:
+    broken = SuiteTask(
+        suite="x", name="x/gone", dataset="gone", domain="", freq="h",
+        panel="nowhere", fingerprint="f", fields=FIELDS,
+    )  # fmt: skip
+    loads: list[int] = []
+
+    def unloadable() -> Forecaster:
+        loads.append(1)
+        raise MemoryError("too large")
+
+    contenders = [
+        Contender(name="seasonal_naive"),
+        Scripted(name="unloadable", act=unloadable),
+        Scripted(name="holed", act=Holed),
+        Contender(name="nowhere", directory=tmp_path / "nowhere"),
+    ]
+    found = answers(contenders, [task, broken, replace(task, name="again")], metric="sql")
+    failure = {(a.result.model, a.result.task): a.result.failure for a in found}
+    assert failure["seasonal_naive", "made up/bars"] == ""
+    assert failure["unloadable", "made up/bars"] == "MemoryError: too large"
+    assert len(loads) == 1
+    assert "no finite forecast" in failure["holed", "made up/bars"]
+    assert "no model at" in failure["nowhere", "made up/bars"]
+    assert all("x/gone" in failure[c.name, "x/gone"] for c in contenders)
+    table = standings(results_frame(a.result for a in found), replicates=5)
+    assert len(table.failures) == 6
+    assert table.left_out == ("x/gone",)
+    kept = tmp_path / "kept"
+    answers(contenders[1:3], [task], metric="sql", kept=kept)
+    assert not list(kept.glob("*"))
+
+
+def test_leakage_is_read_from_the_provenance(task: SuiteTask, bars: Panel, tmp_path: Path) -> None:
+    def saved(name: str, panel: Panel | None) -> Contender:
+        folder = SeasonalNaive().save(tmp_path / name)
+        if panel is not None:
+            (folder / FILE_NAME).write_text(Provenance.of(panel, block=16).to_json())
+        return Contender(name=name, directory=folder)
+
+    early = bars.slice(0, 50)
+    contenders = [saved("leaky", bars), saved("clean", early), saved("silent", None)]
+    found = answers(contenders, [task], metric="sql")
+    assert [a.result.trained_on for a in found] == [True, False, None]
+
+
+def test_digests_follow_files_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = SeasonalNaive().save(tmp_path / "model")
+    before = Contender(name="a", directory=folder).digest
+    assert Contender(name="b", directory=folder).digest == before
+    (folder / "weights.safetensors").write_bytes(b"1")
+    after = Contender(name="a", directory=folder).digest
+    (folder / "weights.safetensors").write_bytes(b"2")
+    assert len({before, after, Contender(name="a", directory=folder).digest}) == 3
+    one, other = (Contender(name=n).digest for n in ("seasonal_naive", "random_walk"))
+    assert one != other
+    code = tmp_path / "code.py"
+    code.write_text("changed")
+    monkeypatch.setattr(contender_module.inspect, "getfile", lambda _: str(code))
+    assert Contender(name="seasonal_naive").digest != one
+
+
+def test_progress_counts_cells(task: SuiteTask) -> None:
+    told: list[tuple[int, int, str]] = []
+    contenders = [Contender(name="seasonal_naive"), Contender(name="random_walk")]
+    answers(contenders, [task], metric="sql", progress=lambda *seen: told.append(seen))
+    assert told == [(0, 2, "seasonal_naive"), (1, 2, "random_walk")]

@@ -1,0 +1,93 @@
+"""A contender: a forecaster that a leaderboard can find, tell from others and load."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsfm.data.provenance import FILE_NAME, Provenance
+from tsfm.errors import DataError
+from tsfm.evaluation.tasks import Task
+
+if TYPE_CHECKING:
+    from tsfm.models.base import Forecaster
+
+PRETRAINED = ("fracast",)
+"""Of the baselines: on data that nobody here knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A baseline by its name, or a model by its directory.
+
+    Attributes
+    ----------
+    name
+        In every table.
+    directory
+        None for a baseline, which is named by ``name``.
+    """
+
+    name: str
+    directory: Path | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        return self.directory is not None or self.name in PRETRAINED
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the model's files, or of a baseline's code: answers of another one are not its own."""
+        if self.directory is not None:
+            return digest_of_files(self.directory)
+        from tsfm.models import model_class
+
+        source = Path(inspect.getfile(model_class(self.name))).read_bytes()
+        return sha256(self.name.encode() + source).hexdigest()[:16]
+
+    def load(self) -> Forecaster:
+        """The forecaster, from its files."""
+        from tsfm.models.source import load_local
+
+        return load_local(self.name if self.directory is None else self.directory)
+
+    def prepared(self, model: Forecaster, task: Task) -> Forecaster:
+        """A statistical baseline looks back at least as far as models do."""
+        from tsfm.models.statistical import Baseline
+
+        if isinstance(model, Baseline):
+            return replace(model, max_history=max(model.max_history, task.context))
+        return model
+
+    def parameters(self, model: Forecaster) -> int | None:
+        """How many it has, where it tells."""
+        count = model.info().get("parameters")
+        return None if count is None else int(count)
+
+    def provenance(self) -> Provenance | None:
+        """What it was trained on; None where its directory does not tell."""
+        if self.directory is None or not (self.directory / FILE_NAME).exists():
+            return None
+        return Provenance.load(self.directory)
+
+
+def digest_of_files(folder: Path) -> str:
+    """Of everything in a directory, names and contents.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read.
+    """
+    told = sha256()
+    try:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            told.update(path.relative_to(folder).as_posix().encode())
+            told.update(sha256(path.read_bytes()).digest())
+    except OSError as error:
+        raise DataError(f"the model cannot be read: {error}", where=str(folder)) from error
+    return told.hexdigest()[:16]

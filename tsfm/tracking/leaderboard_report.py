@@ -1,0 +1,132 @@
+"""Who stands on a leaderboard, what it leaves in its run, and what it prints."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from tsfm.errors import ConfigError
+from tsfm.evaluation.contender import Contender
+from tsfm.evaluation.leaderboard import to_markdown
+from tsfm.evaluation.significance import in_words
+from tsfm.evaluation.standings import Standings
+from tsfm.evaluation.standings_export import write_standings
+from tsfm.evaluation.standings_text import readable, standings_markdown
+
+if TYPE_CHECKING:
+    from tsfm.tracking.runs import MlflowRun
+
+ALL, BASELINES = "all", "baselines"
+STATISTICAL = ("random_walk", "theta", "auto_ets", "parroting", "mean", "linear_extrapolation")
+"""What ``baselines`` stands for, beside the one that errors are relative to."""
+
+
+def contenders(model: str, baseline: str) -> list[Contender]:
+    """Models by their sources, separated by commas, and the baseline that all are held against.
+
+    ``baselines`` stands for :data:`STATISTICAL`; ``all`` for these, the models that ship with the
+    package and every registered model: its champion, or its latest version where it has none.
+
+    Raises
+    ------
+    ConfigError
+        When two sources have one name.
+    CheckpointError, TrackingError
+        When there is no model at a source.
+    """
+    from tsfm.models.source import SHIPPED
+
+    found = {baseline: Contender(name=baseline)}
+    for word in dict.fromkeys(part.strip() for part in model.split(",") if part.strip()):
+        sources = [word]
+        if word in (ALL, BASELINES):
+            sources = list(STATISTICAL)
+        if word == ALL:
+            sources += [*SHIPPED, *_registered()]
+        for source in sources:
+            one = _contender(source)
+            known = found.setdefault(one.name, one)
+            if known != one:
+                raise ConfigError(
+                    f"{known.directory} and {one.directory} are both called {one.name}",
+                    remedy="rename one of the directories",
+                )
+    return list(found.values())
+
+
+def record_leaderboard(
+    record: MlflowRun, found: Standings, results: pd.DataFrame, tested: pd.DataFrame | None
+) -> None:
+    """All files of the leaderboard under ``leaderboard/``, its metrics, and its words."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_standings(found, results, folder)
+        text = standings_markdown(found)
+        if tested is not None and len(tested):
+            tested.to_csv(Path(folder) / "significance.csv", index=False)
+            text += f"\n## Significance\n\n{in_words(tested)}\n\n{to_markdown(tested)}\n"
+        (Path(folder) / "standings.md").write_text(text, encoding="utf-8")
+        record.log_file(Path(folder), "leaderboard")
+    for column in ("skill", "win_rate"):
+        rows = zip(found.table["model"], found.table[column].astype(float), strict=True)
+        record.log_metrics({f"{column}.{model}": value for model, value in rows}, step=0)
+    note = f"{found.conclusion}\n\n{to_markdown(readable(found))}"
+    record.set_tags({"mlflow.note.content": note, "conclusion": found.conclusion})
+
+
+def show_leaderboard(record: MlflowRun, found: Standings, tested: pd.DataFrame | None) -> None:
+    """Print the leaderboard, its conclusions, every failure, and where the run is."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    rows = readable(found)
+    table = Table(title=f"{found.metric} relative to {found.baseline}", box=SIMPLE)
+    for column in rows.columns:
+        table.add_column(str(column))
+    for row in rows.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
+    console.print(f"{found.conclusion}\n", highlight=False)
+    if tested is not None and len(tested):
+        console.print(f"{in_words(tested)}\n", highlight=False)
+    for failure in found.failures.itertuples():
+        told = f"failed      {failure.model} on {failure.task}: {failure.reason}"
+        console.print(told, highlight=False, markup=False)
+    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
+    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    console.print("page        in the run's artifacts: leaderboard/standings.html", highlight=False)
+
+
+def _contender(source: str) -> Contender:
+    from tsfm.models import BASELINES as UNTRAINED
+    from tsfm.models.source import directory_of
+
+    if source in UNTRAINED:
+        return Contender(name=source)
+    if source.startswith(("models:/", "runs:/")):
+        from tsfm.tracking.registry import pinned, resolve
+
+        exact = pinned(source)
+        return Contender(name=exact.partition(":/")[2], directory=resolve(exact))
+    path = directory_of(source)
+    return Contender(name=path.name if Path(source).is_dir() else source, directory=path)
+
+
+def _registered() -> list[str]:
+    """Every registered model that has a version."""
+    from mlflow import MlflowClient
+
+    from tsfm.tracking import store
+
+    store.connect()
+    sources = []
+    for model in MlflowClient().search_registered_models(max_results=1000):
+        if "champion" in model.aliases:
+            sources.append(f"models:/{model.name}@champion")
+        elif model.latest_versions:
+            sources.append(f"models:/{model.name}/latest")
+    return sources
