@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.leaderboard_results import made_up_results
 
-from tests.support.leaderboard_results import made_up_results
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.leaderboard import leaderboard

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.leaderboard_results import made_up_results, result
 
-from tests.support.leaderboard_results import made_up_results, result
 from tsfm.evaluation.gift import GIFT_COLUMNS
 from tsfm.evaluation.results import load_results, results_frame
 from tsfm.evaluation.standings import Standings, standings
