@@ -13,7 +13,7 @@ from tsfm.evaluation.leaderboard import compare, leaderboard, to_markdown
 from tsfm.tracking.promotion.attempt import connected
 from tsfm.tracking.promotion.lease import holder_of, is_live
 from tsfm.tracking.promotion.ledger import Ledger
-from tsfm.tracking.promotion.moves import moves, unfinished
+from tsfm.tracking.promotion.moves import OUTCOME_TAG, moves, unfinished
 from tsfm.tracking.promotion.standing import Standing
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def record_decision(record: MlflowRun, decision: Decision) -> None:
     )
     record.set_tags(
         {
-            "promotion.outcome": decision.outcome,
+            OUTCOME_TAG: decision.outcome,
             "promotion.model": decision.model,
             "promotion.version": decision.version,
             "mlflow.note.content": f"{heading}\n\n{findings_table(decision.findings)}",

@@ -235,7 +235,7 @@ def _pooled(
     names: list[str],
     confidence: float,
 ) -> Skill:
-    from scipy.stats import norm
+    from scipy.stats import t
 
     draws = np.stack([draw for _, draw in strata])
     variances = np.nanvar(draws, axis=1)
@@ -244,7 +244,8 @@ def _pooled(
     shared = total**2 / np.sum(variances**2 / degrees) if total > 0 else float(degrees.sum())
     clusters = float(shared) + 1 if sizes.min() >= LEAST_CLUSTERS else float(sizes.min())
     low, high = interval(1 - np.exp(draws.mean(axis=0)), clusters, confidence)
-    reach = norm.ppf((1 + confidence) / 2) + norm.ppf(POWER)
+    free = max(clusters - 1, 1.0)
+    reach = np.sqrt(1 + 1 / free) * (t.ppf((1 + confidence) / 2, free) + t.ppf(POWER, free))
     return Skill(
         value=float(1 - np.exp(np.mean([point for point, _ in strata]))),
         low=low,

@@ -8,6 +8,7 @@ comes too late. So N fences: clocks decide how long to wait, never who wins.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -78,7 +79,7 @@ def take(
         before(lines)
         leases = ledger.entries("lease", lines)
         last = max(leases, default=0)
-        if last and f"move.{last}" not in lines:
+        if last and is_open(last, lines):
             if not is_live(leases[last]):
                 ledger.put("move", last, VOID)
                 continue
@@ -92,6 +93,12 @@ def take(
         mine = _entry(token, seconds)
         if ledger.put("lease", last + 1, mine) == mine:
             return Lease(ledger=ledger, number=last + 1, token=token)
+
+
+def is_open(number: int, lines: Mapping[str, str]) -> bool:
+    """Whether a lease was not ended, or its move is not carried out."""
+    move = lines.get(f"move.{number}")
+    return move is None or (f"done.{number}" not in lines and json.loads(move) != VOID)
 
 
 def is_live(lease: Entry) -> bool:

@@ -23,6 +23,7 @@ from tsfm.tracking import store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
+    from mlflow.exceptions import MlflowException
 
 P, R = ParamSpec("P"), TypeVar("R")
 Entry = Mapping[str, Any]
@@ -45,7 +46,7 @@ def patient(method: Callable[P, R]) -> Callable[P, R]:
             try:
                 return method(*args, **kwargs)
             except MlflowException as error:
-                if error.error_code != "TEMPORARILY_UNAVAILABLE" or time.monotonic() > give_up:
+                if not _passes(error) or time.monotonic() > give_up:
                     why = error.message.strip().partition("\n")[0]
                     raise TrackingError(
                         f"the store refuses what a promotion needs: {why}",
@@ -56,6 +57,13 @@ def patient(method: Callable[P, R]) -> Callable[P, R]:
             pause = min(2 * pause, 2.0)
 
     return tried
+
+
+def _passes(error: MlflowException) -> bool:
+    """Whether a store is only busy, or two processes set the same tag or alias at once."""
+    if error.error_code == "TEMPORARILY_UNAVAILABLE":
+        return True
+    return bool(re.search(r"IntegrityError|UNIQUE|UniqueViolation|Duplicate entry", error.message))
 
 
 class Ledger:

@@ -9,11 +9,13 @@ that someone moved by hand, with no move of ours unfinished, are left as they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tsfm.errors import TrackingError
 from tsfm.tracking.environment import host_name, user_name
+from tsfm.tracking.promotion.lease import is_live
 from tsfm.tracking.promotion.ledger import Entry, Ledger, patient
 from tsfm.tracking.promotion.standing import Standing
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROMOTE, ROLLBACK = "promote", "rollback"
+OUTCOME_TAG = "promotion.outcome"
 NOTE_MARK = "**Promotion.**"
 
 
@@ -47,7 +50,7 @@ def move_entry(
 
 
 def moment() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def moves(ledger: Ledger, lines: Mapping[str, str] | None = None) -> dict[int, Entry]:
@@ -62,14 +65,18 @@ def unfinished(ledger: Ledger, lines: Mapping[str, str] | None = None) -> int | 
     return None if last is None or f"done.{last}" in found else last
 
 
-def settle(ledger: Ledger, lines: Mapping[str, str] | None = None) -> Entry | None:
+def settle(
+    ledger: Ledger, lines: Mapping[str, str] | None = None, *, own: bool = False
+) -> Entry | None:
     """Complete the last move if nobody has, and return it then.
 
+    The move of a process that is still at it is left to that process, unless it is our ``own``.
     A process that slept over a later move carries that one out after its own, so that the last
     decision is what remains.
     """
+    lines = ledger.lines() if lines is None else lines
     number = unfinished(ledger, lines)
-    if number is None:
+    if number is None or (is_live(ledger.entries("lease", lines)[number]) and not own):
         return None
     while True:
         move = moves(ledger)[number]
@@ -97,7 +104,9 @@ def _carry_out(ledger: Ledger, move: Entry) -> str:
 
 @patient
 def _describe(client: MlflowClient, model: str, move: Entry) -> None:
-    """What a person sees on the version's page; the same however often it is written."""
+    """What a person sees on the pages of version and run; the same however often it is written."""
+    from mlflow.exceptions import MlflowException
+
     version = client.get_model_version(model, move["champion"])
     tags = {
         "promotion": f"champion since {move['at']}",
@@ -112,3 +121,5 @@ def _describe(client: MlflowClient, model: str, move: Entry) -> None:
     text = f"{own}\n\n{told}" if own else told
     if version.description != text:
         client.update_model_version(model, version.version, text)
+    with suppress(MlflowException):
+        client.set_tag(move["run"], OUTCOME_TAG, "promoted")

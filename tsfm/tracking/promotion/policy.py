@@ -151,10 +151,11 @@ def _mapping(what: str, value: object) -> Mapping[str, Any]:
 def _fields(where: str, schema: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The given fields with their types checked; ``rules`` are read apart."""
     types = {field.name: type(field.default) for field in fields(schema) if field.name != "rules"}
-    _expect_known(f"setting of {where}", set(given) - {"rules"}, types)
+    every = [field.name for field in fields(schema)]
+    _expect_known(f"setting of {where}", given, every)
     checked: dict[str, Any] = {}
     for name, value in given.items():
-        if name == "rules" and name not in types:
+        if name not in types:
             continue
         wanted = types[name]
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):

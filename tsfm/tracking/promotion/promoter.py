@@ -171,7 +171,7 @@ def _move(
     move = move_entry(kind, lease.token, expected, after, run_id=run_id, why=why)
     if not lease.end(move):
         return False, Standing.read(ledger.client, ledger.model)
-    settle(ledger)
+    settle(ledger, own=True)
     return True, after
 
 
