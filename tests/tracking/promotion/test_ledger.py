@@ -60,7 +60,7 @@ def test_of_many_writers_one_wins_and_all_know_whom(ledger: Ledger):
 def test_appended_lines_have_numbers_of_their_own(ledger: Ledger):
     with ThreadPoolExecutor(6) as pool:
         numbers = list(pool.map(lambda k: ledger.append("look", {"who": k}), range(12)))
-    assert sorted(numbers) == list(range(1, 13))
+    assert len(set(numbers)) == 12
     assert {n: entry["who"] for n, entry in ledger.entries("look").items()} == {
         number: k for k, number in enumerate(numbers)
     }

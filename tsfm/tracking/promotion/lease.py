@@ -88,7 +88,7 @@ def take(
                     f"another promotion of {ledger.model} is under way: {holder_of(leases[last])}",
                     remedy="wait for it, then promote again",
                 )
-            time.sleep(random.uniform(0.05, 0.2))
+            time.sleep(random.uniform(0.2, 0.5))
             continue
         mine = _entry(token, seconds)
         if ledger.put("lease", last + 1, mine) == mine:

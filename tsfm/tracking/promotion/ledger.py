@@ -122,8 +122,8 @@ class Ledger:
         return self._put(f"{kind}.{number}", text)
 
     def append(self, kind: str, entry: Entry) -> int:
-        """Write a line under the next number that is free; entries must differ from each other."""
-        number = max(self.entries(kind), default=0) + 1
+        """Write a line under the number of this nanosecond; entries must differ from each other."""
+        number = time.time_ns()
         while self.put(kind, number, entry) != json.loads(json.dumps(entry)):
             number += 1
         return number

@@ -20,9 +20,9 @@ class Looks:
     Attributes
     ----------
     number
-        Of the latest look in the ledger.
+        Of this look in the ledger.
     count
-        Looks into this vault so far, the latest included.
+        Looks into this vault so far, this one included.
     candidates
         Versions that were looked at.
     """
@@ -39,8 +39,6 @@ def take_look(ledger: Ledger, vault: Vault, *, version: str, rival: str, run_id:
         "at": moment(), "by": f"{user_name()} on {host_name()}",
     }  # fmt: skip
     number = ledger.append("look", entry)
-    same = [
-        look for n, look in ledger.entries("look").items()
-        if n <= number and look["vault"] == vault.fingerprint
-    ]  # fmt: skip
-    return Looks(number=number, count=len(same), candidates=len({e["version"] for e in same}))
+    taken = ledger.entries("look").values()
+    same = [look["version"] for look in taken if look["vault"] == vault.fingerprint]
+    return Looks(number=number, count=len(same), candidates=len(set(same)))
