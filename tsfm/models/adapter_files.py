@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import torch
 
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.adapters import adapter_ranks, inject
 from tsfm.models.base import Forecaster
+from tsfm.models.checkpoint import write_model
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -36,38 +34,19 @@ def save_adapters(model: Forecaster, directory: str | Path, *, base_model: str =
     CheckpointError
         When the files cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     if not isinstance(model, torch.nn.Module) or not adapter_ranks(model):
         raise ConfigError(f"model {model.name!r} has no adapters", remedy="enable_lora it first")
-    directory = Path(directory)
     described = cast(Any, model).peft_config["default"].to_dict()
     described |= {"base_model_name_or_path": base_model or None}
     weights = {
-        _PREFIX + name.replace(".default.", "."): value.detach().contiguous()
+        _PREFIX + name.replace(".default.", "."): value
         for name, value in model.state_dict().items()
         if ".lora_A." in name or ".lora_B." in name
     }
-    suffix = f".{uuid4().hex}.tmp"
-    staged = {name: directory / f"{name}{suffix}" for name in (WEIGHTS_FILE, CONFIG_FILE)}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_file(weights, staged[WEIGHTS_FILE], metadata={"format": "pt"})
-        staged[CONFIG_FILE].write_text(json.dumps(described, indent=2, default=_plain))
-        for name, path in staged.items():
-            os.replace(path, directory / name)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the adapters cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
-    finally:
-        for path in staged.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    return directory
+    plain = json.loads(json.dumps(described, default=_plain))
+    return write_model(
+        Path(directory), plain, weights, config_file=CONFIG_FILE, weights_file=WEIGHTS_FILE
+    )
 
 
 def load_adapters(model: Forecaster, directory: str | Path) -> Forecaster:

@@ -19,7 +19,14 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
-def write_model(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Path:
+def write_model(
+    directory: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    config_file: str = CONFIG_FILE,
+    weights_file: str = WEIGHTS_FILE,
+) -> Path:
     """Write weights, then configuration, each to a temporary name first.
 
     Raises
@@ -31,12 +38,12 @@ def write_model(directory: Path, config: Mapping[str, Any], weights: Mapping[str
     from safetensors.torch import save_file
 
     suffix = f".{uuid4().hex}.tmp"
-    staged = {name: directory / f"{name}{suffix}" for name in (WEIGHTS_FILE, CONFIG_FILE)}
+    staged = {name: directory / f"{name}{suffix}" for name in (weights_file, config_file)}
     tensors = {name: value.detach().contiguous() for name, value in weights.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, staged[WEIGHTS_FILE], metadata={"format": "pt"})
-        staged[CONFIG_FILE].write_text(json.dumps(config, indent=2))
+        save_file(tensors, staged[weights_file], metadata={"format": "pt"})
+        staged[config_file].write_text(json.dumps(config, indent=2))
         for name, path in staged.items():
             os.replace(path, directory / name)
     except (OSError, SafetensorError) as error:

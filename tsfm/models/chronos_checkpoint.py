@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tsfm.errors import CheckpointError, ConfigError
+from tsfm.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_config
 from tsfm.models.chronos_config import ChronosConfig
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from tsfm.models.chronos import Chronos
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 OWN_KEY = "tsfm"
 _ARCHITECTURES = {
     "ChronosBoltModelForForecasting": "ChronosBoltPipeline",
@@ -75,7 +74,7 @@ def load(
     ConfigError
         When an override is unknown or not allowed, or chronos-forecasting is not installed.
     """
-    content = _read_config(directory)
+    content = read_config(directory)
     kind = pipeline_class(content, directory)
     own = content.get(OWN_KEY, {})
     config = ChronosConfig.from_dict({**own, **overrides})
@@ -191,20 +190,3 @@ def _expect_all_read(network: nn.Module, directory: Path) -> None:
             where=str(directory),
             remedy="download or save the model again",
         )
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG_FILE
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no {CONFIG_FILE}",
-            where=str(directory),
-            remedy="give a released Chronos directory, or one that save() wrote",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{CONFIG_FILE} cannot be read: {error}", where=str(path)) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{CONFIG_FILE} is not a JSON object", where=str(path))
-    return content

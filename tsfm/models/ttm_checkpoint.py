@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
 
 from tsfm.errors import CheckpointError, ConfigError
+from tsfm.models.checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    own_config,
+    read_config,
+    read_weights,
+    write_model,
+)
 from tsfm.models.ttm_config import TinyTimeMixerConfig
 
 if TYPE_CHECKING:
@@ -21,8 +25,6 @@ if TYPE_CHECKING:
 
     M = TypeVar("M", bound=TinyTimeMixer)
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 REFERENCE_TYPE = "tinytimemixer"
 # Parts that a loaded model may lack or have beyond its checkpoint, when overrides say so.
 OPTIONAL = (
@@ -48,49 +50,21 @@ _logger = logging.getLogger(__name__)
 
 
 def save(model: TinyTimeMixer, directory: Path) -> Path:
-    """Write weights, then configuration, each to a temporary name first.
+    """Write weights and configuration.
 
     Raises
     ------
     CheckpointError
         When they cannot be written; an earlier model there stays.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    suffix = f".{uuid4().hex}.tmp"
-    config = {"model": model.name, "config": model.config.to_dict()}
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    staged = {name: directory / f"{name}{suffix}" for name in (WEIGHTS_FILE, CONFIG_FILE)}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_file(weights, staged[WEIGHTS_FILE], metadata={"format": "pt"})
-        staged[CONFIG_FILE].write_text(json.dumps(config, indent=2))
-        for name, path in staged.items():
-            os.replace(path, directory / name)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
-    finally:
-        for path in staged.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    return directory
+    content = {"model": model.name, "config": model.config.to_dict()}
+    return write_model(directory, content, model.state_dict())
 
 
 def load(kind: type[M], directory: Path, overrides: Mapping[str, Any]) -> M:
     """Read a directory that :func:`save` wrote."""
-    content = _read_config(directory)
-    if content.get("model") != kind.name or not isinstance(content.get("config"), dict):
-        raise CheckpointError(
-            f"{CONFIG_FILE} describes {content.get('model', 'no model')!r}, not {kind.name!r}",
-            where=str(directory),
-            remedy="load it with the class that saved it, or released weights by from_pretrained",
-        )
-    return _build(kind, directory, content["config"], overrides)
+    config = own_config(read_config(directory), kind.name, directory)
+    return _build(kind, directory, config, overrides)
 
 
 def from_pretrained(kind: type[M], source: str | Path, overrides: Mapping[str, Any]) -> M:
@@ -98,7 +72,7 @@ def from_pretrained(kind: type[M], source: str | Path, overrides: Mapping[str, A
     from tsfm.models.source import directory_of
 
     directory = directory_of(source)
-    content = _read_config(directory)
+    content = read_config(directory)
     if "model" in content:
         return load(kind, directory, overrides)
     return _build(kind, directory, from_reference(content, directory), overrides)
@@ -151,7 +125,7 @@ def _build(
     chosen = _within(stored, dict(overrides), directory)
     config = TinyTimeMixerConfig.from_dict({**stored.to_dict(), **chosen})
     model = kind(config)
-    weights = _read_weights(directory / WEIGHTS_FILE)
+    weights = read_weights(directory)
     _fill(model, weights, directory, lenient=config != stored)
     return model
 
@@ -201,36 +175,3 @@ def _fill(model: M, weights: dict[str, Tensor], directory: Path, *, lenient: boo
     if dropped:
         _logger.info("left out: %s", ", ".join(dropped))
     model.load_state_dict({**wanted, **fitting})
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no {WEIGHTS_FILE}", where=str(path.parent), remedy="save the model again"
-        ) from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{WEIGHTS_FILE} is damaged: {error}", where=str(path), remedy="save the model again"
-        ) from error
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG_FILE
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no {CONFIG_FILE}",
-            where=str(directory),
-            remedy="give a directory written by TinyTimeMixer.save, or a released one",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{CONFIG_FILE} cannot be read: {error}", where=str(path)) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{CONFIG_FILE} is not a JSON object", where=str(path))
-    return content
