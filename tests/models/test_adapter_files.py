@@ -8,8 +8,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from support.ttm import make_batch, make_model
 
-from tests.support.ttm import make_batch, make_model
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.adapter_files import load_adapters, save_adapters
 from tsfm.models.adapters import adapter_ranks, enable_lora, merge_lora

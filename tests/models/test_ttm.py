@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
-
-from tests.support.ttm import (
+from support.ttm import (
     CASES,
     NINE,
     make_batch,
@@ -16,6 +15,7 @@ from tests.support.ttm import (
     make_windows,
     reference,
 )
+
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.adapters import enable_linear_probe, enable_lora, merge_lora
 from tsfm.models.base import Context, Trainable

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from support.etth1 import etth1_error
 
 import tsfm
 from experiments.cli import compose_config
@@ -87,18 +87,6 @@ def test_short_contexts_and_gaps_are_no_obstacle(model):
 
 @pytest.mark.slow
 def test_zero_shot_error_on_etth1(shared: Path, model):
-    """Mean squared error of all 2,785 test windows, standardised by the training year."""
-    values = pd.read_csv(shared / "data" / "lsf" / "ETTh1.csv").iloc[:, 1:].to_numpy()
-    month = 30 * 24
-    train = values[: 12 * month]
-    scaled = ((values - train.mean(0)) / train.std(0)).astype(np.float32)
-    test = scaled[16 * month - 512 : 20 * month]
-    windows = np.lib.stride_tricks.sliding_window_view(test, 512 + 96, axis=0).swapaxes(1, 2)
-    assert len(windows) == 2785
-    total = 0.0
-    for first in range(0, len(windows), 256):
-        past, future = np.split(windows[first : first + 256], [512], axis=1)
-        total += float(((model.predict(past=past, horizon=96).mean - future) ** 2).sum())
-    error = total / windows[:, 512:].size
+    error = etth1_error(model, shared)
     print(f"ETTh1, 512 → 96: {error:.4f}")
     assert error < 0.38

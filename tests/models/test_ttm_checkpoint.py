@@ -6,11 +6,11 @@ import json
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from support.etth1 import etth1_error
+from support.ttm import CASES, NINE, make_batch, make_mixing_model, make_model, reference
 
-from tests.support.ttm import CASES, NINE, make_batch, make_mixing_model, make_model, reference
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.source import load_local, model_name
 from tsfm.models.ttm import TinyTimeMixer
@@ -180,15 +180,4 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path):
 @pytest.mark.slow
 def test_zero_shot_error_on_etth1_is_the_published_one(shared, released):
     model = TinyTimeMixer.from_pretrained(released, **ONE_CHANNEL)
-    values = pd.read_csv(shared / "data" / "lsf" / "ETTh1.csv").iloc[:, 1:].to_numpy()
-    month = 30 * 24
-    train = values[: 12 * month]
-    scaled = ((values - train.mean(0)) / train.std(0)).astype(np.float32)
-    test = scaled[16 * month - 512 : 20 * month]
-    windows = np.lib.stride_tricks.sliding_window_view(test, 512 + 96, axis=0).swapaxes(1, 2)
-    assert len(windows) == 2785
-    total = 0.0
-    for first in range(0, len(windows), 256):
-        past, future = np.split(windows[first : first + 256], [512], axis=1)
-        total += float(((model.predict(past=past, horizon=96).mean - future) ** 2).sum())
-    assert total / windows[:, 512:].size == pytest.approx(0.3685, abs=0.0005)
+    assert etth1_error(model, shared) == pytest.approx(0.3685, abs=0.0005)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.ttm import NINE, make_batch, make_mixing_model, make_model, make_windows
 
-from tests.support.ttm import NINE, make_batch, make_mixing_model, make_model, make_windows
 from tsfm.data.windows import Window
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.base import Context
