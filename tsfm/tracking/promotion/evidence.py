@@ -11,12 +11,21 @@ import pandas as pd
 from tsfm.errors import DataError, one_of
 from tsfm.evaluation.bootstrap import LEAST_CLUSTERS, bootstrap_ratios, interval
 from tsfm.evaluation.metrics import LOSSES, SCORE_COLUMNS, finish
+from tsfm.evaluation.pairing import OTHER, WINDOW
+from tsfm.evaluation.pairing import paired as side_by_side
 
 POWER = 0.8
 CLIP = (1e-2, 1e2)
 """Of a ratio of losses, as fev and GIFT-Eval have it."""
 
-_WINDOW = ["task", "variate", "item_id", "origin"]
+_CELL = ["task", "variate"]
+_WINDOW = [*_CELL, *WINDOW]
+_SUMS = {
+    "numerator": "top_a",
+    "denominator": "bottom_a",
+    f"numerator{OTHER}": "top_b",
+    f"denominator{OTHER}": "bottom_b",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,20 +187,18 @@ def paired(scores: pd.DataFrame, candidate: str, rival: str, metric: str) -> pd.
         ``top_b, bottom_b`` of the rival.
     """
     of = scores[scores["metric"] == metric].astype(dict.fromkeys(("item_id", *_TEXT), str))
-    sides = [of[of["model"] == name] for name in (candidate, rival)]
-    joined = sides[0].merge(
-        sides[1][[*_WINDOW, "terms", "sizes"]], on=_WINDOW, suffixes=("_a", "_b")
+    ours, theirs = (
+        dict(iter(of[of["model"] == name].groupby(_CELL))) for name in (candidate, rival)
     )
-    if joined.empty:
-        return joined
-    out = joined[[*_WINDOW, "block", "cluster"]].copy()
-    sums = [_common_sums(*row) for row in zip(*(joined[name] for name in _ARRAYS), strict=True)]
-    out[["top_a", "top_b", "bottom_a", "bottom_b"]] = sums
-    return out[(out["bottom_a"] > 0) & (out["bottom_b"] > 0)]
+    cells = [side_by_side(ours[key], theirs[key]) for key in ours if key in theirs]
+    if not cells:
+        return pd.DataFrame(columns=[*_WINDOW, *_SUMS.values()])
+    joined = pd.concat(cells, ignore_index=True).rename(columns=_SUMS)
+    joined = joined[[*_WINDOW, "block", "cluster", *_SUMS.values()]]
+    return joined[(joined["bottom_a"] > 0) & (joined["bottom_b"] > 0)]
 
 
 _TEXT = ("model", "task", "variate", "metric", "cluster")
-_ARRAYS = ("terms_a", "terms_b", "sizes_a", "sizes_b")
 
 
 def unanswered(scores: pd.DataFrame, candidate: str, rival: str) -> dict[str, int]:
@@ -209,15 +216,6 @@ def unanswered(scores: pd.DataFrame, candidate: str, rival: str) -> dict[str, in
         given = np.isfinite(mine) if isinstance(mine, np.ndarray) else np.zeros_like(asked)
         counts[task] = counts.get(task, 0) + int((asked & ~given).sum())
     return {task: count for task, count in counts.items() if count}
-
-
-def _common_sums(
-    ours: np.ndarray, theirs: np.ndarray, our_sizes: np.ndarray, their_sizes: np.ndarray
-) -> tuple[float, float, float, float]:
-    common = np.isfinite(ours) & np.isfinite(theirs)
-    parts = (ours, theirs, our_sizes, their_sizes)
-    a, b, c, d = (float(part[common].sum(dtype=np.float64)) for part in parts)
-    return a, b, c, d
 
 
 def _log_ratio(metric: str, ratios: np.ndarray) -> np.ndarray:
