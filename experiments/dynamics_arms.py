@@ -269,13 +269,10 @@ def publish(
 
 
 def inherited(base: str) -> Provenance | None:
-    """What the base model was trained on, where that is known."""
-    from tsfm.data.provenance import FILE_NAME, Provenance
+    """What the base model was trained on; none where there is no base model."""
+    from tsfm.data.provenance import Provenance
 
-    if not base:
-        return None
-    directory = base_directory(base)
-    return Provenance.load(directory) if (directory / FILE_NAME).exists() else None
+    return Provenance.of_base(base_directory(base), base) if base else None
 
 
 def example_of(panel: Panel, points: int) -> pd.DataFrame:

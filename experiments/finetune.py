@@ -148,7 +148,7 @@ def main(config: FinetuneConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """Where the base model is (``None``: from scratch), and what it was trained on where known."""
+    """Where the base model is (``None``: from scratch), and what it was trained on."""
 
     directory: Path | None = None
     provenance: Provenance | None = None
@@ -162,7 +162,7 @@ class Base:
 
 def find_base(config: FinetuneConfig) -> Base:
     """The base model's directory, fetched where it is registered or on the hub."""
-    from tsfm.data.provenance import FILE_NAME, Provenance
+    from tsfm.data.provenance import Provenance
     from tsfm.models.source import directory_of
     from tsfm.tracking.registry import resolve
 
@@ -170,8 +170,7 @@ def find_base(config: FinetuneConfig) -> Base:
         return Base()
     registered = config.base_model.startswith("models:/")
     directory = resolve(config.base_model) if registered else directory_of(config.base_model)
-    known = (directory / FILE_NAME).exists()
-    return Base(directory=directory, provenance=Provenance.load(directory) if known else None)
+    return Base(directory=directory, provenance=Provenance.of_base(directory, config.base_model))
 
 
 def load_base(config: FinetuneConfig, base: Base, panel: Panel) -> Start:

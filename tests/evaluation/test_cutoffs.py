@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from tsfm.data.panel import Panel, PanelInfo, Series
-from tsfm.data.provenance import Provenance, overlap
+from tsfm.data.overlap import overlap
+from tsfm.data.provenance import Provenance
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import DataError
 from tsfm.evaluation.config import EvaluationConfig

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfm.data.provenance import Provenance, overlap
+from tsfm.data.overlap import overlap
+from tsfm.data.provenance import Provenance
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.config import EvaluationConfig
 from tsfm.evaluation.patient_holdout import draw_patients, hold_out_patients

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tsfm.data.provenance import overlap
+from tsfm.data.overlap import overlap
 from tsfm.errors import UserError
 from tsfm.evaluation.backtest import backtest
 from tsfm.evaluation.contender import Contender

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tsfm.data.provenance import Provenance, overlap
+from tsfm.data.overlap import overlap
+from tsfm.data.provenance import Provenance
 from tsfm.data.sources import Source
 from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsfm.data.provenance import Provenance, overlap
+from tsfm.data.overlap import overlap
+from tsfm.data.provenance import Provenance
 from tsfm.errors import TrackingError, UserError
 from tsfm.evaluation.backtest import backtest
 from tsfm.evaluation.metrics import concat_scores, score
