@@ -15,13 +15,20 @@ BASELINES: dict[str, str] = {
     "seasonal_naive": "tsfm.models.statistical:SeasonalNaive",
     "auto_ets": "tsfm.models.statistical:AutoETS",
     "theta": "tsfm.models.statistical:Theta",
+    "drift": "tsfm.models.drift:Drift",
+    "auto_arima": "tsfm.models.auto_arima:AutoARIMA",
+    "har": "tsfm.models.har:Har",
     "linear_extrapolation": "tsfm.models.linear_extrapolation:LinearExtrapolation",
     "garch": "tsfm.models.garch:Garch",
+    "garch_walk": "tsfm.models.garch_walk:GarchWalk",
     "mean": "tsfm.models.mean:Mean",
     "parroting": "tsfm.models.parroting:Parroting",
     "nvar": "tsfm.models.nvar:Nvar",
     "fracast": "tsfm.models.fracast:Fracast",
 }
+
+ALIASES: dict[str, str] = {"naive": "random_walk"}
+"""Other names of baselines."""
 
 MODELS: dict[str, str] = BASELINES | {
     "moirai": "tsfm.models.moirai:Moirai",
@@ -42,6 +49,7 @@ def model_class(name: str) -> type[Forecaster]:
     ConfigError
         When the name is not one of :data:`MODELS`.
     """
+    name = ALIASES.get(name, name)
     one_of("model", name, MODELS)
     module, _, attribute = MODELS[name].partition(":")
     found: type[Forecaster] = getattr(import_module(module), attribute)

@@ -79,13 +79,13 @@ class Garch(Baseline):
             if column is not None:
                 mean[row, :, column] = 0.0
                 deviation = np.sqrt(volatility.ahead)[:, None]
-                spread = deviation * _standard_quantiles(levels, volatility.degrees)
+                spread = deviation * standard_quantiles(levels, volatility.degrees)
                 quantiles[row, :, column] = spread
             if ranges is not None and recent.variates[row, ranges]:
                 log_range = recent.past[row, known, ranges].astype(np.float64)
                 center, spread = _range(volatility, log_range, horizon)
                 mean[row, :, ranges] = center
-                quantiles[row, :, ranges] = center[:, None] + spread[:, None] * _standard_quantiles(
+                quantiles[row, :, ranges] = center[:, None] + spread[:, None] * standard_quantiles(
                     levels, np.inf
                 )
         return Forecast(quantiles=quantiles, quantile_levels=quantile_levels, mean=mean)
@@ -137,7 +137,7 @@ def _constant(returns: np.ndarray, horizon: int) -> Volatility:
     )
 
 
-def _standard_quantiles(levels: np.ndarray, degrees: float) -> np.ndarray:
+def standard_quantiles(levels: np.ndarray, degrees: float) -> np.ndarray:
     """Of the Student-t with unit variance."""
     from scipy.special import ndtri, stdtrit
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models import BASELINES, MODELS, model_class
+from tsfm.models import ALIASES, BASELINES, MODELS, model_class
 
 if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
@@ -34,7 +34,7 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
     ConfigError
         When an override is unknown or not allowed.
     """
-    if str(source) in BASELINES:
+    if str(source) in {**BASELINES, **ALIASES}:
         try:
             return model_class(str(source))(**config_overrides)
         except TypeError as error:
@@ -60,7 +60,7 @@ def directory_of(source: str | Path) -> Path:
         raise CheckpointError(
             f"no model at {str(source)!r}",
             remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
-            f"{', '.join(SHIPPED)}, or a baseline: {', '.join(BASELINES)}",
+            f"{', '.join(SHIPPED)}, or a baseline: {', '.join((*BASELINES, *ALIASES))}",
         )
     return download(str(source))
 

@@ -206,7 +206,7 @@ class AutoETS(UnivariateBaseline):
             )
 
     def normal(self, past: Float[np.ndarray, " time"], horizon: int, seasonality: int) -> Normal:
-        values = _carried(past)
+        values = carried(past)
         seasonal = 1 < seasonality <= _LONGEST_ETS_SEASON and is_seasonal(values, seasonality)
         season = seasonality if seasonal else 1
         model = self.model if seasonal else f"{self.model[:2]}N"
@@ -246,7 +246,7 @@ class Theta(UnivariateBaseline):
     ) -> Normal:
         from statsforecast.models import Theta as Library
 
-        values = _carried(past)
+        values = carried(past)
         if len(values) < _SHORTEST_ETS or np.ptp(values) == 0:
             return RandomWalk().normal(past, horizon, 1)
         fitted = Library(season_length=1).fit(values)
@@ -311,10 +311,10 @@ def trimmed(past: Float[np.ndarray, " time"]) -> Float[np.ndarray, " observed"]:
     return past[int(np.isfinite(past).argmax()) :]
 
 
-def _carried(past: np.ndarray) -> np.ndarray:
-    """The last observed value in every gap."""
-    bars = np.where(np.isfinite(past), np.arange(len(past)), 0)
-    return past[np.maximum.accumulate(bars)]
+def carried(past: Float[np.ndarray, "*batch time"]) -> Float[np.ndarray, "*batch time"]:
+    """The last observed value in every gap; NaN before the first one."""
+    bars = np.where(np.isfinite(past), np.arange(past.shape[-1]), 0)
+    return np.take_along_axis(past, np.maximum.accumulate(bars, axis=-1), axis=-1)
 
 
 def _carried_by_season(past: np.ndarray, season: int) -> np.ndarray:
