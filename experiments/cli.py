@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -201,9 +202,14 @@ def _part(word: str, *, several: bool) -> str | Path | None:
 
 
 def _compose(name: str, groups: list[str]) -> DictConfig:
+    return _composed(str(CONF), name, *groups)
+
+
+@lru_cache(maxsize=64)
+def _composed(folder: str, name: str, *groups: str) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=groups)
+    with initialize_config_dir(folder, version_base="1.3"):
+        return compose(name, overrides=list(groups))
 
 
 def _of_the_model(
