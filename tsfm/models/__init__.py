@@ -27,16 +27,24 @@ BASELINES: dict[str, str] = {
     "fracast": "tsfm.models.fracast:Fracast",
 }
 
+FITTED: dict[str, str] = {
+    "dlinear": "tsfm.models.dlinear:DLinear",
+    "lightgbm": "tsfm.models.boosting:Boosting",
+}
+"""Baselines that are fitted on a panel, by a task where nobody did it before."""
+
 ALIASES: dict[str, str] = {"naive": "random_walk"}
 """Other names of baselines."""
 
-MODELS: dict[str, str] = BASELINES | {
+MODELS: dict[str, str] = {
+    **BASELINES,
+    **FITTED,
     "moirai": "tsfm.models.moirai:Moirai",
     "ttm": "tsfm.models.ttm:TinyTimeMixer",
     "chronos": "tsfm.models.chronos:Chronos",
-    "dlinear": "tsfm.models.dlinear:DLinear",
     "patchtst": "tsfm.models.patchtst:PatchTST",
     "patchtst_hf": "tsfm.models.patchtst_hf:HfPatchTST",
+    "foreign": "tsfm.models.foreign.forecaster:ForeignForecaster",
     "conditioned": "tsfm.models.conditioning:Conditioned",
 }
 
@@ -54,3 +62,9 @@ def model_class(name: str) -> type[Forecaster]:
     module, _, attribute = MODELS[name].partition(":")
     found: type[Forecaster] = getattr(import_module(module), attribute)
     return found
+
+
+def named(source: str) -> str | None:
+    """A baseline's own name, also of another name of it; None of anything else."""
+    name = ALIASES.get(source, source)
+    return name if name in BASELINES or name in FITTED else None

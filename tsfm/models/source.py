@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models import ALIASES, BASELINES, MODELS, model_class
+from tsfm.models import ALIASES, BASELINES, FITTED, MODELS, model_class, named
+from tsfm.models.foreign.config import FILE_NAME as FOREIGN_FILE
 
 if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
 
 SHIPPED = {"ttm-base": Path(__file__).parent / "ttm_base"}
+
+FOREIGN = "foreign:"
+"""May stand before the directory of a forecaster in an environment of its own."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _RELEASED_KEYS = {
@@ -34,9 +38,14 @@ def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
     ConfigError
         When an override is unknown or not allowed.
     """
-    if str(source) in {**BASELINES, **ALIASES}:
+    name = named(str(source))
+    if name in FITTED:
+        fittable: Any = model_class(name)
+        unfitted: Forecaster = fittable.from_config(config_overrides)
+        return unfitted
+    if name is not None:
         try:
-            return model_class(str(source))(**config_overrides)
+            return model_class(name)(**config_overrides)
         except TypeError as error:
             raise ConfigError(f"{source} takes no such setting: {error}") from error
     path = directory_of(source)
@@ -53,20 +62,24 @@ def directory_of(source: str | Path) -> Path:
     """
     if str(source) in SHIPPED:
         return SHIPPED[str(source)]
-    path = Path(source)
+    path = Path(str(source).removeprefix(FOREIGN))
     if str(source) and path.is_dir():
         return path
+    if str(source).startswith(FOREIGN):
+        raise CheckpointError(f"no directory {str(path)!r}", remedy="tsfm foreign init makes one")
     if not _HUB_ID.fullmatch(str(source)):
         raise CheckpointError(
             f"no model at {str(source)!r}",
             remedy="give a directory, a hub id (organisation/name), models:/name@alias, "
-            f"{', '.join(SHIPPED)}, or a baseline: {', '.join((*BASELINES, *ALIASES))}",
+            f"{', '.join(SHIPPED)}, or a baseline: {', '.join((*BASELINES, *FITTED, *ALIASES))}",
         )
     return download(str(source))
 
 
 def model_name(directory: Path) -> str:
     """Which model wrote a directory; released ones say it by their keys."""
+    if (directory / FOREIGN_FILE).is_file():
+        return "foreign"
     path = directory / "config.json"
     try:
         config = json.loads(path.read_text())
