@@ -33,6 +33,16 @@ class Preparation(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Value columns that it takes; none when it reads a frame in ways of its own."""
+        return ()
+
+    @property
+    def known_columns(self) -> tuple[str, ...]:
+        """Columns whose values after a forecast's origin are the user's to give."""
+        return ()
+
     @abstractmethod
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn what must be learned from training rows only."""
@@ -157,6 +167,11 @@ class ColumnPreparation(Preparation):
     def columns(self) -> tuple[str, ...]:
         """All value columns."""
         return (*self.variates, *self.past_covariates, *self.known_covariates)
+
+    @property
+    def known_columns(self) -> tuple[str, ...]:
+        """The known covariates."""
+        return self.known_covariates
 
     def info(self, name: str) -> PanelInfo:
         """What a panel of such columns shares."""

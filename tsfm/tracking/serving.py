@@ -3,46 +3,65 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tsfm.data.quantiles import quantile_column
-from tsfm.errors import ConfigError, DataError
+from tsfm.data.tidying import listed, shortened
+from tsfm.errors import ConfigError, DataError, UserError
 from tsfm.models.base import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
+    from tsfm.tracking.scoring_limits import ServingLimits
+
 FORECASTER = "forecaster"
 CODE_FILE = Path(__file__).with_name("serving_model.py")
 DEFAULT_HORIZON = 24
-PARAMETERS = ("horizon", "quantile_levels", "seed")
+PARAMETERS = ("horizon", "quantile_levels", "seed", "as_of")
+NOTE = "note"
 
 
 class ServedForecaster(PythonModel):
-    """Loads the model directory among its artifacts and forecasts frames with it."""
+    """Loads the model directory among its artifacts and forecasts frames with it.
+
+    Attributes
+    ----------
+    limits
+        Of one request; None outside a scoring server.
+    """
+
+    limits: ServingLimits | None = None
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read forecaster and preparation from the model's own files."""
+        """Read forecaster and preparation from the model's own files, safetensors and JSON."""
         from tsfm.data.preparation import load_preparation
         from tsfm.models.source import load_local
+        from tsfm.tracking import scoring
 
         directory = Path(context.artifacts[FORECASTER])
         self.forecaster = load_local(directory)
         self.preparation = load_preparation(directory)
+        self.limits = scoring.install()
 
     def predict(
         self,
-        context: PythonModelContext,  # noqa: ARG002
+        context: PythonModelContext | None,  # noqa: ARG002
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
@@ -53,31 +72,50 @@ class ServedForecaster(PythonModel):
         model_input
             ``item_id``, ``timestamp`` and the columns of the signature.
         params
-            ``horizon`` (bars), ``quantile_levels``, ``seed``.
+            ``horizon`` (bars), ``quantile_levels``, ``seed``, ``as_of`` (a date: forecast as if it
+            were now).
+
+        Returns
+        -------
+        pd.DataFrame
+            As :func:`tsfm.models.frames.forecast_frame`. Where an item's rows were set right or
+            its forecast lacks something, the column ``note`` says so.
 
         Raises
         ------
-        ConfigError
-            When a parameter is unknown or out of range.
-        DataError
-            When the frame is not valid input of the model.
+        MlflowException
+            ``INVALID_PARAMETER_VALUE`` (HTTP 400), with what is wrong, where, and what to do.
         """
-        from tsfm.models.frames import forecast_frame
+        try:
+            return self.forecast(model_input, params or {})
+        except UserError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
 
-        check_parameters(params or {})
-        chosen: dict[str, Any] = {
-            "horizon": DEFAULT_HORIZON,
-            "quantile_levels": QUANTILE_LEVELS,
-            "seed": 0,
-        } | (params or {})
-        return forecast_frame(
+    def forecast(self, frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
+        """As :meth:`predict`, with errors of this project."""
+        from tsfm.models.frames import NOTES, forecast_frame
+
+        check_parameters(params)
+        given = {name: value for name, value in params.items() if value is not None}
+        horizon = int(given.get("horizon", DEFAULT_HORIZON))
+        levels = tuple(float(level) for level in given.get("quantile_levels", QUANTILE_LEVELS))
+        if self.limits is not None:
+            items = frame["item_id"].nunique() if "item_id" in frame else 1
+            self.limits.expect_forecast(horizon, items, len(levels))
+        forecast = forecast_frame(
             self.forecaster,
             self.preparation,
-            model_input,
-            int(chosen["horizon"]),
-            tuple(float(level) for level in chosen["quantile_levels"]),
-            int(chosen["seed"]),
+            frame,
+            horizon,
+            levels,
+            int(given.get("seed", 0)),
+            as_of=given.get("as_of") or None,
         )
+        notes = forecast.attrs[NOTES]
+        if notes:
+            told = {item: "; ".join(texts) for item, texts in notes.items()}
+            forecast[NOTE] = forecast["item_id"].map(told).fillna("")
+        return forecast
 
 
 class Served:
@@ -91,14 +129,14 @@ class Served:
 
     def predict(self, frame: pd.DataFrame, **params: Any) -> pd.DataFrame:
         """As :meth:`ServedForecaster.predict`."""
-        from mlflow.exceptions import MlflowException
-
         check_parameters(params)
         if "quantile_levels" in params:
             params["quantile_levels"] = [float(level) for level in params["quantile_levels"]]
         try:
-            forecast = self.model.predict(as_input(frame), params=params)
+            forecast = self.model.predict(frame, params=params)
         except MlflowException as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
             columns = self.model.metadata.get_input_schema().input_names()
             raise DataError(
                 f"the frame is no input of the model: {error.message}",
@@ -127,28 +165,47 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     unknown = sorted(set(params) - set(PARAMETERS))
     if unknown:
         raise ConfigError(
-            f"unknown parameters {', '.join(unknown)}", remedy=f"give {', '.join(PARAMETERS)}"
+            f"unknown parameters {listed(unknown)}", remedy=f"give {', '.join(PARAMETERS)}"
         )
     for name, least in (("horizon", 1), ("seed", 0)):
         value = params.get(name, least)
         if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
-            raise ConfigError(f"{name}={value!r} is not a whole number from {least} on")
+            raise ConfigError(f"{name}={_shown(value)} is not a whole number from {least} on")
+        if int(value) >= 2**63:
+            raise ConfigError(f"{name}={_shown(value)} is beyond 2^63")
     levels = params.get("quantile_levels", QUANTILE_LEVELS)
-    if isinstance(levels, (str, bytes)) or not hasattr(levels, "__len__") or len(levels) == 0:
+    if not isinstance(levels, (list, tuple, np.ndarray)) or not _are_levels(levels):
         raise ConfigError(
-            f"quantile_levels={levels!r} is not a list of numbers",
+            f"quantile_levels={_shown(levels)} are not increasing numbers inside (0, 1)",
             remedy=f"for example {list(QUANTILE_LEVELS)}",
         )
+    as_of = params.get("as_of")
+    if as_of is not None and not isinstance(as_of, (str, pd.Timestamp, np.datetime64)):
+        raise ConfigError(f"as_of={_shown(as_of)} is no date", remedy="give text like 2024-01-31")
+
+
+def _shown(value: object) -> str:
+    return shortened(repr(value)[:200])
+
+
+def _are_levels(levels: Sequence[Any]) -> bool:
+    if not all(isinstance(level, (int, float, np.number)) for level in levels):
+        return False
+    bounded = (0.0, *levels, 1.0)
+    return len(levels) > 0 and all(low < high for low, high in pairwise(bounded))
 
 
 def signature(example: pd.DataFrame, horizon: int = DEFAULT_HORIZON) -> ModelSignature:
-    """The columns of an input example in, a forecast's long frame out."""
+    """The columns of an input example in, a forecast's long frame out.
+
+    Inputs are of any type: MLflow's own checks refuse whole numbers where doubles are expected and
+    tell neither row nor remedy; :func:`tsfm.data.tidying.tidied` reads them instead.
+    """
     text, moment, number, whole = (
         DataType.string, DataType.datetime, DataType.double, DataType.long,
     )  # fmt: skip
-    kinds = {"item_id": text, "timestamp": moment}
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(kinds.get(name, number), name) for name in map(str, example.columns)
+        ColSpec(AnyType(), name) for name in map(str, example.columns)
     ]
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(text, "item_id"),
@@ -158,19 +215,18 @@ def signature(example: pd.DataFrame, horizon: int = DEFAULT_HORIZON) -> ModelSig
         ColSpec(number, "mean"),
     ]
     outputs += [ColSpec(number, quantile_column(level)) for level in QUANTILE_LEVELS]
+    outputs += [ColSpec(text, NOTE, required=False)]
     params = [
         ParamSpec("horizon", whole, horizon),
         ParamSpec("quantile_levels", number, list(QUANTILE_LEVELS), shape=(-1,)),
         ParamSpec("seed", whole, 0),
+        ParamSpec("as_of", text, None),
     ]
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params))
 
 
 def as_input(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the types of the signature: text, datetimes and doubles.
-
-    MLflow itself refuses whole numbers where doubles are expected.
-    """
+    """The frame as text, datetimes and doubles."""
     return pd.DataFrame({name: _as_column(str(name), frame[name]) for name in frame.columns})
 
 

@@ -122,6 +122,11 @@ class GlucosePreparation(Preparation):
         return restored
 
     @property
+    def known_columns(self) -> tuple[str, ...]:
+        """What is announced ahead, by role."""
+        return self.config.known_covariates
+
+    @property
     def is_fitted(self) -> bool:
         """Whether the covariates are those of training data."""
         return self.config.covariates != (ALL,)

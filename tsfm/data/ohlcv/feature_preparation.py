@@ -75,6 +75,11 @@ class FeaturePreparation(Preparation):
         )
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Prices and volume."""
+        return self.bars.columns
+
+    @property
     def past(self) -> tuple[str, ...]:
         """Names of the past covariates."""
         regimes = () if self.regimes is None else self.regimes.names

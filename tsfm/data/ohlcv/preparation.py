@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from tsfm.data import frequency
-from tsfm.data.ohlcv.bars import validate_bars
+from tsfm.data.ohlcv.bars import PRICES, validate_bars
 from tsfm.data.ohlcv.calendar import infer_freq, infer_seasonality
 from tsfm.data.panel import Panel, PanelInfo, Series
 from tsfm.data.preparation import Preparation
@@ -87,6 +87,11 @@ class BarPreparation(Preparation):
         _expect_some("targets", targets, variates)
         self.range_floor, self.freq = float(range_floor), freq
         self.seasonality, self.variates, self.targets = seasonality, tuple(variates), tuple(targets)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Prices and volume."""
+        return (*PRICES, "volume")
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Check the frame; the transform itself has nothing to learn.
