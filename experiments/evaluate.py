@@ -2,6 +2,7 @@
 
 mlflow run . -e evaluate -P model=models:/ohlcv-moirai/3 -P tasks=ohlcv
 mlflow run . -e evaluate -P model=all -P tasks=all
+mlflow run . -e evaluate -P model=all -P tasks=all -P audit=true
 mlflow run . -e evaluate -P model=models:/dynamics-attention/latest -P analysis=embeddings
 mlflow run . -e evaluate -P model=amazon/chronos-bolt-tiny -P analysis=tokens,koopman
 mlflow run . -e evaluate -P model=parroting -P analysis=context -P overrides="ensemble.systems=[Lorenz,Rossler]"
@@ -25,6 +26,10 @@ PARAMETERS = {
     "model": Parameter("model", "directory, hub id, models:/… or a forecaster that is not trained"),
     "tasks": Parameter("tasks", "suites or tasks to rank models on; empty: look into the model"),
     "metric": Parameter("metric", "that models are ranked by"),
+    "audit": Parameter(
+        "audit", "rather than rank models, tell whether they were trained on what the tasks ask"
+    ),
+    "strict": Parameter("strict", "an audit that is not clean ends with exit code 3"),
     "analysis": Parameter(
         "analysis", "forgetting, embeddings, tokens, koopman, context; several with commas"
     ),
@@ -39,7 +44,11 @@ PARAMETERS = {
 
 
 def main(config: EvaluateConfig) -> None:
-    if config.tasks:
+    if config.audit:
+        from experiments.audit import audit_models
+
+        audit_models(config)
+    elif config.tasks:
         from experiments.ranking import rank
 
         rank(config)

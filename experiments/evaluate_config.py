@@ -38,6 +38,10 @@ class EvaluateConfig:
         That models are ranked by.
     baseline
         That errors are relative to.
+    audit
+        Rather than rank models on ``tasks``, tell whether they were trained on what these ask.
+    strict
+        An audit that finds answers seen, or a model that nobody can tell of, ends with exit code 3.
     analysis
         One or several of :data:`tsfm.evaluation.analysis_config.ANALYSES`, with commas.
     base
@@ -57,6 +61,8 @@ class EvaluateConfig:
     tasks: str = ""
     metric: str = "sql"
     baseline: str = "seasonal_naive"
+    audit: bool = False
+    strict: bool = False
     analysis: str = "embeddings"
     base: str = ""
     data: str = ""
@@ -78,6 +84,12 @@ class EvaluateConfig:
             )
         one_of("metric", self.metric, LOSSES)
         one_of("baseline", self.baseline, BASELINES)
+        if self.strict and not self.audit:
+            raise ConfigError("strict=true without audit=true", remedy="audits may be strict")
+        if self.audit and not self.tasks:
+            raise ConfigError(
+                "audit=true without tasks", remedy="give tasks=all, suites or tasks of them"
+            )
         if self.tasks:
             self._check_tasks()
             return

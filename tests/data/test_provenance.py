@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsfm.data.panel import Panel
 from tsfm.data.overlap import overlap
+from tsfm.data.panel import Panel
 from tsfm.data.provenance import FILE_NAME, Provenance
 from tsfm.data.splits import split_by_item, split_by_time
 from tsfm.errors import CheckpointError

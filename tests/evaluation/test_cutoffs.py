@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsfm.data.panel import Panel, PanelInfo, Series
 from tsfm.data.overlap import overlap
+from tsfm.data.panel import Panel, PanelInfo, Series
 from tsfm.data.provenance import Provenance
 from tsfm.data.sources import SourceConfig
 from tsfm.errors import DataError

@@ -184,7 +184,7 @@ def _same_content(
     first: int,
     hashes: dict[tuple[int, int], tuple[int, np.ndarray]],
 ) -> np.ndarray:
-    """Bars from ``first`` on that lie in a block, at any alignment, that was trained on: ``[time]``.
+    """Bars from ``first`` on in a block, at any alignment, that was trained on: ``[time]``.
 
     ``hashes`` keeps those of the series for further sources, by variate and block length.
     """

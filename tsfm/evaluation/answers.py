@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tsfm.data.overlap import overlap
 from tsfm.errors import UserError
 from tsfm.evaluation.backtest import backtest
+from tsfm.evaluation.contamination import declared, trained_on
 from tsfm.evaluation.contender import Contender
 from tsfm.evaluation.metrics import score
 from tsfm.evaluation.results import Result, failed, result_of
@@ -104,7 +104,9 @@ def _cell(
     home = kept and kept / f"{contender.digest}-{task_digest(task)}-{metric}"
     known = home and _read(home, contender.name, task.name)
     if known:
-        return replace(known, families=families)
+        seen = known.result.trained_on
+        seen = declared(contender.name, entry.dataset) if seen is None else seen
+        return replace(known, families=families, result=replace(known.result, trained_on=seen))
     try:
         model = _loaded(contender, loaded)
         _expect_able(model, task, panel)
@@ -117,7 +119,7 @@ def _cell(
         made,
         **described,
         parameters=contender.parameters(model),
-        trained_on=_trained_on(contender, task, panel),
+        trained_on=trained_on(contender, entry.dataset, task, panel),
     )
     if result.failure:
         return Answer(result=result, scores=None)
@@ -148,15 +150,6 @@ def _expect_able(model: Forecaster, task: Task, panel: Panel) -> None:
         past=len(panel.info.past_covariates),
         known=len(task.known),
     )
-
-
-def _trained_on(contender: Contender, task: Task, panel: Panel) -> bool | None:
-    if not contender.is_trained:
-        return False
-    provenance = contender.provenance()
-    if provenance is None:
-        return None
-    return bool(overlap(provenance, panel, task.first_origin or task.context))
 
 
 def _told(error: Exception) -> str:
