@@ -15,6 +15,7 @@ from tsfm.evaluation.tasks import Task
 
 if TYPE_CHECKING:
     from tsfm.models.base import Forecaster
+    from tsfm.models.foreign.config import ForeignConfig
 
 PRETRAINED = ("fracast",)
 """Of the baselines: on data that nobody here knows."""
@@ -40,8 +41,26 @@ class Contender:
         return self.directory is not None or self.name in PRETRAINED
 
     @cached_property
+    def foreign(self) -> ForeignConfig | None:
+        """Of a forecaster in an environment of its own; None of any other."""
+        from tsfm.models.foreign.config import FILE_NAME as FOREIGN
+        from tsfm.models.foreign.config import ForeignConfig
+
+        if self.directory is None or not (self.directory / FOREIGN).is_file():
+            return None
+        return ForeignConfig.read(self.directory)
+
+    @property
+    def declared_data(self) -> frozenset[str]:
+        """Names of data sets that a foreign forecaster's author says it was trained on."""
+        told = () if self.foreign is None else self.foreign.training_data or ()
+        return frozenset(name for name in told if "/" not in name)
+
+    @cached_property
     def digest(self) -> str:
         """Of the model's files, or of a baseline's code: answers of another one are not its own."""
+        if self.foreign is not None:
+            return foreign_digest(self.foreign)
         if self.directory is not None:
             return digest_of_files(self.directory)
         from tsfm.models import model_class
@@ -69,14 +88,40 @@ class Contender:
         return None if count is None else int(count)
 
     def provenance(self) -> Provenance | None:
-        """What it was trained on; None where its directory does not tell."""
+        """What it was trained on; None where its directory does not tell.
+
+        Of a foreign forecaster: the panels that ``training_data`` names by directory.
+        """
+        told = None if self.foreign is None else self.foreign.training_data
+        if told is not None and self.directory is not None:
+            from tsfm.data.panel import Panel
+
+            paths = (self.directory / Path(name).expanduser() for name in told if "/" in name)
+            return Provenance.of(*(Panel.open(path) for path in paths))
         if self.directory is None or not (self.directory / FILE_NAME).exists():
             return None
         return Provenance.load(self.directory)
 
 
-def digest_of_files(folder: Path) -> str:
+def foreign_digest(config: ForeignConfig) -> str:
+    """Of a foreign forecaster's files, and of the packages of an interpreter that it was given.
+
+    Hidden files and compiled ones are no part of it.
+    """
+    from tsfm.models.foreign.environment import installed
+
+    told = sha256(digest_of_files(config.directory, own=True).encode())
+    told.update("\n".join(installed(config)).encode())
+    return told.hexdigest()[:16]
+
+
+def digest_of_files(folder: Path, *, own: bool = False) -> str:
     """Of everything in a directory, names and contents.
+
+    Parameters
+    ----------
+    own
+        Leave out hidden files and compiled ones.
 
     Raises
     ------
@@ -86,7 +131,10 @@ def digest_of_files(folder: Path) -> str:
     told = sha256()
     try:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            told.update(path.relative_to(folder).as_posix().encode())
+            name = path.relative_to(folder)
+            if own and any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+                continue
+            told.update(name.as_posix().encode())
             told.update(sha256(path.read_bytes()).digest())
     except OSError as error:
         raise DataError(f"the model cannot be read: {error}", where=str(folder)) from error

@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from tsfm.errors import ConfigError
+from tsfm.errors import CheckpointError, ConfigError
 from tsfm.evaluation.contender import Contender
 from tsfm.evaluation.leaderboard import to_markdown
 from tsfm.evaluation.significance import in_words
@@ -102,18 +102,28 @@ def show_leaderboard(record: MlflowRun, found: Standings, tested: pd.DataFrame |
 
 
 def _contender(source: str) -> Contender:
-    from tsfm.models import BASELINES as UNTRAINED
-    from tsfm.models.source import directory_of
+    from tsfm.models import named
+    from tsfm.models.foreign.config import FILE_NAME
+    from tsfm.models.source import FOREIGN, directory_of
 
-    if source in UNTRAINED:
-        return Contender(name=source)
+    baseline = named(source)
+    if baseline is not None:
+        return Contender(name=baseline)
     if source.startswith(("models:/", "runs:/")):
         from tsfm.tracking.registry import pinned, resolve
 
         exact = pinned(source)
         return Contender(name=exact.partition(":/")[2], directory=resolve(exact))
     path = directory_of(source)
-    return Contender(name=path.name if Path(source).is_dir() else source, directory=path)
+    is_given = path == Path(source.removeprefix(FOREIGN))
+    one = Contender(name=path.absolute().name if is_given else source, directory=path)
+    if one.foreign is None and source.startswith(FOREIGN):
+        raise CheckpointError(
+            f"the directory holds no {FILE_NAME}",
+            where=str(path),
+            remedy=f"tsfm foreign init writes one; leave out {FOREIGN!r} for a model of this lab",
+        )
+    return one
 
 
 def _registered() -> list[str]:
