@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from tsfm.data.panel import Panel
 
-ROLES = ("train", "validation", "test")
+ROLES = ("train", "validation", "test", "forecast")
 ROWS_IN_HTML = 1000
 
 _IMAGE = re.compile(r"images/(?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.*\.png")
@@ -190,7 +190,7 @@ class MlflowRun:
 
     @tells_store_errors
     def log_panel(self, panel: Panel, role: str) -> None:
-        """Log a panel as a dataset input in the role ``train``, ``validation`` or ``test``."""
+        """Log a panel as a dataset input in one of :data:`ROLES`."""
         one_of("role", role, ROLES)
         from mlflow.entities import DatasetInput, InputTag
 

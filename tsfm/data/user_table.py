@@ -1,0 +1,181 @@
+"""A user's table of series, however laid out, as rows of ``item_id``, ``timestamp`` and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tsfm.data import frequency
+from tsfm.data.table import read_table
+from tsfm.errors import DataError, one_of
+
+if TYPE_CHECKING:
+    from tsfm.data.panel import Panel
+
+LAYOUTS = ("auto", "long", "wide", "wide_multivariate")
+ITEM, TIME, VALUE = "item_id", "timestamp", "value"
+ITEM_NAMES = (ITEM, "unique_id", "series_id", "symbol", "ticker", "item")
+TIME_NAMES = (TIME, "ts", "datetime", "date", "time", "ds")
+IRREGULAR = "irregular"
+
+
+def read_long(
+    path: str | Path,
+    *,
+    layout: str = "auto",
+    columns: Sequence[str] = (),
+    item_column: str = "",
+    time_column: str = "",
+) -> pd.DataFrame:
+    """Read a CSV or Parquet file.
+
+    Parameters
+    ----------
+    layout
+        ``long``: a row per item and time; ``wide``: a column per item; ``wide_multivariate``: one
+        item, a column per variate. ``auto``: long where there is a column of items, else
+        wide_multivariate where ``columns`` are given, else wide.
+    columns
+        That must be there, in any case of letters; by default all others are values.
+    item_column, time_column
+        By default one of :data:`ITEM_NAMES` and of :data:`TIME_NAMES` in any case of letters; of
+        the wide layouts, the first column.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``item_id``, ``timestamp`` (naive) and the value columns, items in the file's order and
+        each one's rows in the order of time.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or damaged, a column is missing, or timestamps are not dates.
+    """
+    one_of("layout", layout, LAYOUTS)
+    where = str(path)
+    frame = read_table(Path(path)).rename(columns=str)
+    if frame.empty:
+        raise DataError("the table has no rows", where=where)
+    item = _found(frame, item_column, ITEM_NAMES, where)
+    time = _found(frame, time_column, TIME_NAMES, where)
+    if layout == "auto":
+        layout = "long" if item else "wide_multivariate" if columns else "wide"
+    if layout == "long" and (item is None or time is None):
+        what = "items" if item is None else "dates"
+        raise DataError(
+            f"no column of {what} among {', '.join(frame.columns)}",
+            where=where,
+            remedy=f"name it {ITEM if item is None else TIME}, or give "
+            f"{'item' if item is None else 'time'}_column",
+        )
+    time = time or str(frame.columns[0])
+    given = {name.lower(): name for name in frame.columns if name not in (item, time)}
+    missing = [name for name in columns if name not in frame and name.lower() not in given]
+    if missing:
+        raise DataError(
+            f"columns {', '.join(missing)} are missing",
+            where=where,
+            remedy=f"the file has {', '.join(frame.columns)}",
+        )
+    frame = frame.rename(
+        columns={given[name.lower()]: name for name in columns if name not in frame}
+    )
+    if layout == "wide":
+        chosen = list(columns) or [name for name in frame.columns if name != time]
+        frame = frame.melt(id_vars=time, value_vars=chosen, var_name=ITEM, value_name=VALUE)
+        frame = _trimmed(frame.rename(columns={time: TIME}))
+    elif layout == "long":
+        frame = frame.rename(columns={item: ITEM, time: TIME})
+    else:
+        frame = frame.rename(columns={time: TIME}).drop(columns=[item] if item else [])
+        frame.insert(0, ITEM, Path(path).stem)
+    return _ordered(frame, where)
+
+
+def column_panel(
+    frame: pd.DataFrame, name: str, *, columns: Sequence[str] = (), freq: str = ""
+) -> Panel:
+    """A panel of columns as they are, on the grid of their frequency.
+
+    Parameters
+    ----------
+    frame
+        As of :func:`read_long`.
+    columns
+        To forecast; by default all that hold numbers.
+    freq
+        A pandas alias; ``irregular`` keeps the timestamps as they are; empty: inferred.
+
+    Raises
+    ------
+    DataError
+        When no column holds numbers, a value is not one, or no frequency fits.
+    """
+    from tsfm.data.csv import read_panel
+    from tsfm.data.ohlcv.calendar import infer_seasonality
+
+    numbers = [
+        str(column)
+        for column in frame.columns
+        if column not in (ITEM, TIME) and pd.api.types.is_numeric_dtype(frame[column])
+    ]
+    if not (columns or numbers):
+        raise DataError("no column holds numbers", where=name, remedy="give targets=")
+    stamps = [rows.to_numpy() for _, rows in frame.groupby(ITEM, sort=False)[TIME]]
+    known = {"calendar": IRREGULAR} if freq == IRREGULAR else {"freq": freq} if freq else {}
+    return read_panel(
+        frame,
+        layout="long",
+        name=name,
+        values=list(columns or numbers),
+        allow_constant=True,
+        seasonality=infer_seasonality(stamps),
+        **known,
+    ).train
+
+
+def _found(frame: pd.DataFrame, given: str, usual: Sequence[str], where: str) -> str | None:
+    if given:
+        if given not in frame:
+            raise DataError(
+                f"column {given!r} is missing",
+                where=where,
+                remedy=f"choose from: {', '.join(frame.columns)}",
+            )
+        return given
+    lower = {name.lower(): str(name) for name in reversed(frame.columns)}
+    return next((lower[name] for name in usual if name in lower), None)
+
+
+def _trimmed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows before an item's first value and after its last one."""
+    seen = frame[VALUE].notna()
+    begun = seen.groupby(frame[ITEM]).cummax()
+    unended = seen[::-1].groupby(frame[ITEM][::-1]).cummax()[::-1]
+    return frame[begun & unended]
+
+
+def _ordered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    if frame[ITEM].isna().any():
+        row = int(np.flatnonzero(frame[ITEM].isna())[0])
+        raise DataError(f"row {row} names no item", where=where, remedy="fill it in, or drop it")
+    if pd.api.types.is_numeric_dtype(frame[TIME]):
+        raise DataError(
+            f"timestamps are numbers such as {frame[TIME].iloc[0]}",
+            where=where,
+            remedy="name the column of dates with time_column, or convert them to dates",
+        )
+    stamps = frequency.naive_timestamps(frame[TIME], where)
+    if np.isnat(stamps).any():
+        row = int(np.flatnonzero(np.isnat(stamps))[0])
+        raise DataError(f"row {row} has no date", where=where, remedy="fill it in, or drop it")
+    item = pd.factorize(frame[ITEM])[0]
+    values = frame.drop(columns=[ITEM, TIME]).reset_index(drop=True)
+    keys = pd.DataFrame({ITEM: frame[ITEM].astype(str).to_numpy(object), TIME: stamps})
+    ordered = pd.concat([keys, values], axis=1)
+    return ordered.iloc[np.lexsort((stamps, item))].reset_index(drop=True)

@@ -1,0 +1,168 @@
+"""The model that a user names: a registered one's champion, a directory, a hub id, a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsfm.errors import CheckpointError, TrackingError
+from tsfm.tracking import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from tsfm.data.preparation import Preparation
+    from tsfm.data.provenance import Provenance
+    from tsfm.models.base import Forecaster
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenModel:
+    """A model, found and not loaded yet.
+
+    Attributes
+    ----------
+    uri
+        Exactly which: ``models:/name/3``, a directory, a hub id or a baseline's name.
+    directory
+        None for a baseline.
+    model_id
+        Of the MLflow logged model, where it is one.
+    notice
+        What the user should know of the choice; empty where there is nothing to tell.
+    """
+
+    uri: str
+    directory: Path | None = None
+    model_id: str | None = None
+    notice: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return Path(self.uri).name if self.uri == str(self.directory) else self.uri
+
+    def load(self) -> Forecaster:
+        """The forecaster, from its files."""
+        from tsfm.models.source import load_local
+
+        return load_local(self.directory or self.uri)
+
+    def preparation(self) -> Preparation | None:
+        """What it takes a user's columns by; None where its directory does not tell."""
+        from tsfm.data.preparation import FILE_NAME, load_preparation
+
+        if self.directory is None or not (self.directory / FILE_NAME).exists():
+            return None
+        return load_preparation(self.directory)
+
+    def provenance(self) -> Provenance | None:
+        """What it was trained on; None where its directory does not tell."""
+        from tsfm.data.provenance import FILE_NAME, Provenance
+
+        if self.directory is None or not (self.directory / FILE_NAME).exists():
+            return None
+        return Provenance.load(self.directory)
+
+
+def choose(model: str) -> ChosenModel:
+    """Find a model.
+
+    Parameters
+    ----------
+    model
+        A baseline or a shipped model by name, a directory, a hub id, ``models:/…``, or the name of
+        a registered model: its champion, or its latest version where it has none, with a notice.
+
+    Raises
+    ------
+    TrackingError
+        When there is no such version or alias, naming those there are.
+    CheckpointError
+        When there is nothing at that place.
+    """
+    from tsfm.models import BASELINES
+    from tsfm.models.source import SHIPPED, directory_of
+
+    if model in BASELINES:
+        return ChosenModel(uri=model)
+    if model.startswith(("models:/", "runs:/")):
+        return _registered(model)
+    if model in SHIPPED or Path(model).is_dir():
+        return ChosenModel(uri=model, directory=directory_of(model))
+    client = _client()
+    versions = _versions(client, model) if "/" not in model else []
+    if versions:
+        return _best_of(client, model, versions)
+    try:
+        return ChosenModel(uri=model, directory=directory_of(model))
+    except CheckpointError as error:
+        names = [one.name for one in client.search_registered_models()]
+        told = f"; registered are {', '.join(names)}" if names else "; no model is registered yet"
+        raise CheckpointError(
+            error.what, where=f"store {store.masked(client.tracking_uri)}",
+            remedy=f"{error.remedy or 'give another model'}{told}",
+        ) from error  # fmt: skip
+
+
+def _best_of(client: MlflowClient, name: str, versions: list[int]) -> ChosenModel:
+    aliases = client.get_registered_model(name).aliases
+    if CHAMPION in aliases:
+        return _registered(f"models:/{name}@{CHAMPION}")
+    latest = max(versions)
+    chosen = _registered(f"models:/{name}/{latest}")
+    return ChosenModel(
+        uri=chosen.uri,
+        directory=chosen.directory,
+        model_id=chosen.model_id,
+        notice=f"{name} has no champion yet: this is its latest version, {latest}, which nothing "
+        f"has gated (`mlflow run . -e promote -P model={name} -P version={latest}` does)",
+    )
+
+
+def _registered(uri: str) -> ChosenModel:
+    from tsfm.tracking.registry import pinned, resolve
+
+    client = _client()
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    if alias and uri.startswith("models:/"):
+        versions = _versions(client, name)
+        if versions and alias not in client.get_registered_model(name).aliases:
+            listed = ", ".join(map(str, versions))
+            raise TrackingError(
+                f"{name} has no {alias} yet, only versions {listed}",
+                where=store.masked(client.tracking_uri),
+                remedy=f"give models:/{name}/{versions[-1]}, or promote one: "
+                f"mlflow run . -e promote -P model={name} -P version={versions[-1]}",
+            )
+    exact = pinned(uri)
+    return ChosenModel(uri=exact, directory=resolve(exact), model_id=_logged_model(client, exact))
+
+
+def _versions(client: MlflowClient, name: str) -> list[int]:
+    quoted = name.replace("'", "''")
+    return sorted(int(v.version) for v in client.search_model_versions(f"name='{quoted}'"))
+
+
+def _logged_model(client: MlflowClient, uri: str) -> str | None:
+    """Its id, where the registry tells."""
+    from mlflow.exceptions import MlflowException
+
+    name, _, version = uri.removeprefix("models:/").partition("/")
+    if not version:
+        return name if name.startswith("m-") else None
+    try:
+        found = client.get_model_version(name, version)
+    except MlflowException:
+        return None
+    return getattr(found, "model_id", None)
+
+
+def _client() -> MlflowClient:
+    uri = store.connect()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
