@@ -85,7 +85,7 @@ def tidied(
 
 def listed(names: Sequence[object]) -> str:
     """The first few names, and how many more there are."""
-    shown = ", ".join(shortened(repr(name)) for name in names[:LISTED])
+    shown = ", ".join(shortened(str(name)) for name in names[:LISTED])
     return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 

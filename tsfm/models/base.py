@@ -254,20 +254,20 @@ class Forecast:
         batch, horizon, width = self.mean.shape
         ids = self.item_ids or tuple(str(k) for k in range(batch))
         names = self.variate_names or tuple(f"variate_{k}" for k in range(width))
-        frame = pd.DataFrame(
-            {
-                "item_id": np.repeat(np.asarray(ids, dtype=object), horizon * width),
-                "step": np.tile(np.repeat(np.arange(1, horizon + 1), width), batch),
-                "timestamp": pd.NaT
-                if self.timestamps is None
-                else np.repeat(self.timestamps.reshape(-1), width),
-                "variate": np.tile(np.asarray(names, dtype=object), batch * horizon),
-                "mean": self.mean.reshape(-1),
-            }
-        )
+        columns: dict[str, Any] = {
+            "item_id": np.repeat(np.asarray(ids, dtype=object), horizon * width),
+            "step": np.tile(np.repeat(np.arange(1, horizon + 1), width), batch),
+            "timestamp": pd.NaT
+            if self.timestamps is None
+            else np.repeat(self.timestamps.reshape(-1), width),
+            "variate": np.tile(np.asarray(names, dtype=object), batch * horizon),
+            "mean": self.mean.reshape(-1),
+        }
         for k, level in enumerate(self.quantile_levels):
-            frame[quantile_column(level)] = self.quantiles[..., k].reshape(-1)
-        return frame[~frame["mean"].isna()].reset_index(drop=True)
+            columns[quantile_column(level)] = self.quantiles[..., k].reshape(-1)
+        frame = pd.DataFrame(columns, copy=False)
+        unknown = np.isnan(columns["mean"])
+        return frame[~unknown].reset_index(drop=True) if unknown.any() else frame
 
 
 class Forecaster(ABC):

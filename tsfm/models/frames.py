@@ -168,7 +168,7 @@ def _short_histories(panel: Panel, origins: Int[np.ndarray, " item"], longest: i
         target = panel.series(item).target[:, :bars]
         observed = int(np.isfinite(target).any(axis=0).sum())
         if observed < LEAST_HISTORY:
-            empty.append(f"{item_id}: {observed}")
+            empty.append(f"{item_id} ({observed})")
         elif longest is not None and bars < longest:
             told = f"a history of {bars} bars, where the model was made for {longest}"
             notes[item_id] = [told]

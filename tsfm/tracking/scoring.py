@@ -16,14 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from tsfm.errors import UserError
 from tsfm.tracking.request_body import JSON, read_body
 from tsfm.tracking.scoring_limits import ServingLimits
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pathlib import Path
+
     from mlflow.pyfunc import PyFuncModel
     from mlflow.pyfunc.scoring_server import InvocationsResponse
+
+    from tsfm.tracking.serving import ServedForecaster
 
 LARGE_BODY = 4_000_000
 _logger = logging.getLogger(__name__)
@@ -55,6 +60,16 @@ def install() -> ServingLimits | None:
 
     scoring_server.invocations = invocations
     return limits
+
+
+def warm_up(model: ServedForecaster, directory: Path) -> None:
+    """Forecast the logged model's own example once, so that no client waits for what comes late."""
+    example = directory / "serving_input_example.json"
+    try:
+        frame = pd.DataFrame(**json.loads(example.read_text())["dataframe_split"])
+        predictions(model.forecast(frame, {"horizon": 1}))
+    except Exception as error:
+        _logger.warning("the model's example was not forecast: %s", error)
 
 
 def answer(
@@ -109,7 +124,9 @@ def _turn(size: int) -> Iterator[None]:
 
 
 def _refusal(code: str, message: str, status: int) -> InvocationsResponse:
-    return _response(json.dumps({"error_code": code, "message": message[:4000]}), status)
+    return _response(
+        json.dumps({"error_code": code, "message": message[:4000]}, ensure_ascii=False), status
+    )
 
 
 def _response(text: str, status: int) -> InvocationsResponse:

@@ -57,7 +57,10 @@ class ServedForecaster(PythonModel):
         directory = Path(context.artifacts[FORECASTER])
         self.forecaster = load_local(directory)
         self.preparation = load_preparation(directory)
+        self.context_length = self.forecaster.info().get("config", {}).get("context")
         self.limits = scoring.install()
+        if self.limits is not None:
+            scoring.warm_up(self, directory.parents[1])
 
     def predict(
         self,
@@ -109,6 +112,7 @@ class ServedForecaster(PythonModel):
             horizon,
             levels,
             int(given.get("seed", 0)),
+            context=self.context_length,
             as_of=given.get("as_of") or None,
         )
         notes = forecast.attrs[NOTES]

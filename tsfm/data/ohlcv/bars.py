@@ -72,13 +72,28 @@ def validate_bars(frame: pd.DataFrame, *, where: str = "bars") -> pd.DataFrame:
         timestamps are unsorted, repeated or carry a time zone, a price is not positive, or high
         and low do not enclose open and close.
     """
+    bars = _typed(frame, where)
+    if _right_at_a_glance(bars):
+        return bars
     import pandera.errors
 
-    bars = _typed(frame, where)
     try:
         return bar_schema().validate(bars)
     except pandera.errors.SchemaError as error:
         raise _explained(error, bars, where) from error
+
+
+def _right_at_a_glance(bars: pd.DataFrame) -> bool:
+    """Whether every check of :func:`bar_schema` holds, without a word on those that do not."""
+    opening, high, low, close, volume = (bars[name].to_numpy() for name in (*PRICES, "volume"))
+    prices = np.stack([opening, high, low, close])
+    with np.errstate(invalid="ignore"):
+        wrong = (prices <= 0) | np.isinf(prices) | (prices > high) | (prices < low)
+        wrong |= (volume < 0) | np.isinf(volume)
+    codes = pd.factorize(bars["item_id"])[0]
+    order = np.argsort(codes, kind="stable")
+    steps = np.diff(bars["timestamp"].to_numpy()[order])
+    return not wrong.any() and bool((steps[np.diff(codes[order]) == 0] > np.timedelta64(0)).all())
 
 
 def _typed(frame: pd.DataFrame, where: str) -> pd.DataFrame:

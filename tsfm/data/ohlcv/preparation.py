@@ -212,16 +212,14 @@ class BarPreparation(Preparation):
                 where="forecast",
                 remedy=f"restore forecasts of {', '.join(VARIATES)}",
             )
-        restored = forecast.copy()
         exponential = forecast["variate"].isin(RESTORED).to_numpy()
-        columns = list(levels)
-        logs = forecast.loc[exponential, columns].to_numpy(float)
-        restored[columns] = forecast[columns].astype(float)
-        restored["mean"] = forecast["mean"].astype(float)
-        restored.loc[exponential, columns] = np.exp(logs)
-        restored.loc[exponential, "mean"] = exp_mean(logs, tuple(levels.values()))
-        restored["variate"] = forecast["variate"].replace(RESTORED)
-        return restored
+        values = forecast[list(levels)].to_numpy(float)
+        mean = forecast["mean"].to_numpy(float, copy=True)
+        logs = values[exponential]
+        values = np.where(exponential[:, None], np.exp(values), values)
+        mean[exponential] = exp_mean(logs, tuple(levels.values()))
+        told = {"variate": forecast["variate"].replace(RESTORED), "mean": mean}
+        return forecast.assign(**told, **dict(zip(levels, values.T, strict=True)))
 
     def state(self) -> dict[str, Any]:
         return {
