@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from gluonts.model.forecast import QuantileForecast
 from gluonts.model.predictor import Predictor
+from gluonts.time_feature import get_seasonality
 
+from tsfm.data.frequency import to_offset
 from tsfm.data.windows import Window
 from tsfm.errors import DataError
 from tsfm.models.base import QUANTILE_LEVELS, Context, Forecaster
@@ -83,11 +85,14 @@ def _window(entry: Mapping[str, Any]) -> Window:
             remedy="give [time] or [variate, time]",
         )
     rows = np.atleast_2d(target)
+    freq = entry["start"].freqstr
     return Window(
         item_id=item_id,
         target=rows,
         start=0,
         variate_names=tuple(f"variate_{k}" for k in range(len(rows))),
+        freq=to_offset(freq).freqstr,
+        seasonality=get_seasonality(freq),
         past_covariates=entry.get("past_feat_dynamic_real"),
         known_covariates=entry.get("feat_dynamic_real"),
     )
