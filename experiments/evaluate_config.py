@@ -16,10 +16,8 @@ from tsfm.evaluation.analysis_config import (
     PrecisionConfig,
     TokensConfig,
 )
-from tsfm.evaluation.tasks import METRIC_NAMES
+from tsfm.evaluation.metric_names import LOSS_NAMES
 from tsfm.models import BASELINES
-
-LOSSES = tuple(name for name in METRIC_NAMES if name != "coverage_80")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,7 @@ class EvaluateConfig:
             raise ConfigError(
                 "model is empty", remedy="give a directory, a hub id, models:/… or a baseline"
             )
-        one_of("metric", self.metric, LOSSES)
+        one_of("metric", self.metric, LOSS_NAMES)
         one_of("baseline", self.baseline, BASELINES)
         if self.strict and not self.audit:
             raise ConfigError("strict=true without audit=true", remedy="audits may be strict")

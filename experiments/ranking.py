@@ -40,8 +40,8 @@ def rank(config: EvaluateConfig) -> None:
         results = results_frame(answer.result for answer in found)
         table = standings(results, metric=config.metric, baseline=config.baseline, seed=config.seed)
         tested = differences(found, config)
-        record_leaderboard(record, table, results, tested)
-    show_leaderboard(record, table, tested)
+        record_leaderboard(record, table, results, tested, found)
+    show_leaderboard(record, table, tested, results)
 
 
 def differences(found: Sequence[Answer], config: EvaluateConfig) -> pd.DataFrame | None:

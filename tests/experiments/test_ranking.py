@@ -48,7 +48,7 @@ def test_models_are_ranked_on_frozen_tasks(home: Path, running: Callable[..., An
     files = {Path(f.path).name for f in client.list_artifacts(run.info.run_id, "leaderboard")}
     assert {
         "standings.csv", "standings.md", "standings.html", "gift_eval.csv", "fev.csv",
-        "pairs.csv", "relative.csv", "results.parquet", "significance.csv",
+        "pairs.csv", "relative.csv", "results.parquet", "significance.csv", "backtest.parquet",
     } == files  # fmt: skip
     assert run.data.metrics["skill.seasonal_naive"] == 0
     assert "leads 3 models on 2 tasks by mase" in run.data.tags["conclusion"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tsfm.errors import ConfigError, one_of
-from tsfm.evaluation.tasks import METRIC_NAMES
+from tsfm.evaluation.metric_names import DEFAULT_METRICS
 from tsfm.models import BASELINES
 
 
@@ -41,7 +41,7 @@ class EvaluationConfig:
         object.__setattr__(self, "baselines", tuple(self.baselines))
         for baseline in self.baselines:
             one_of("evaluation.baselines", baseline, BASELINES)
-        one_of("evaluation.headline_metric", self.headline_metric, METRIC_NAMES)
+        one_of("evaluation.headline_metric", self.headline_metric, DEFAULT_METRICS)
         for name in ("windows_per_item", "items_per_task", "baseline_context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"evaluation.{name}={getattr(self, name)} is less than 1")

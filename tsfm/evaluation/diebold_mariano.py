@@ -125,6 +125,7 @@ def _overlap(joined: pd.DataFrame, times: int) -> int:
     """Later origins whose windows share bars with a window, at most a third of the origins."""
     first = joined[joined["item_id"] == joined["item_id"].iloc[0]]
     steps = np.diff(np.sort(first["origin"].unique()))
-    horizon = len(joined["terms"].iloc[0])
+    told = joined["horizon"] if "horizon" in joined else joined["terms"].map(len)
+    horizon = int(told.iloc[0])
     lags = int(np.ceil(horizon / np.median(steps))) - 1 if len(steps) else 0
     return min(lags, times // 3)

@@ -1,12 +1,13 @@
-"""GIFT-Eval's metrics (Aksu et al. 2024, arXiv 2410.10393), by GluonTS."""
+"""GIFT-Eval's metrics (Aksu et al. 2024, arXiv 2410.10393), as GluonTS computes them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tsfm.evaluation.backtest import Backtest
+from tsfm.evaluation.bar_terms import BarTerms
 
 PREFIX = "eval_metrics/"
 GIFT_METRICS = (
@@ -44,45 +45,67 @@ def gift_errors(backtest: Backtest) -> dict[str, float]:
     dict
         By ``eval_metrics/<name>``; NaN where nothing can be scored.
     """
-    from gluonts.ev import metrics as gluonts
+    return errors_of_sums(gift_sums(BarTerms(backtest)))
 
-    data = _as_gluonts(backtest)
-    levels = [float(level) for level in backtest.task.quantile_levels]
-    definitions: dict[str, Any] = {
-        "MSE[mean]": gluonts.MSE(forecast_type="mean"),
-        "MSE[0.5]": gluonts.MSE(forecast_type="0.5"),
-        "MAE[0.5]": gluonts.MAE(),
-        "MASE[0.5]": gluonts.MASE(),
-        "MAPE[0.5]": gluonts.MAPE(),
-        "sMAPE[0.5]": gluonts.SMAPE(),
-        "MSIS": gluonts.MSIS(),
-        "RMSE[mean]": gluonts.RMSE(forecast_type="mean"),
-        "NRMSE[mean]": gluonts.NRMSE(forecast_type="mean"),
-        "ND[0.5]": gluonts.ND(),
-        "mean_weighted_sum_quantile_loss": gluonts.MeanWeightedSumQuantileLoss(levels),
-    }
-    errors = {}
+
+def gift_sums(of: BarTerms) -> dict[str, tuple[float, float]]:
+    """Sum and number of each term: what windows add up of these metrics, exactly."""
+    actual, median = of.actual, of.median.astype(np.float64)
+    size, sizes = np.abs(actual), np.abs(actual) + np.abs(median)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for name, definition in definitions.items():
-            metric = definition(axis=None)
-            metric.update(data)
-            errors[f"{PREFIX}{name}"] = float(np.ma.filled(metric.get(), np.nan))
-    return errors
+        terms = {
+            "squared": of.squared,
+            "squared_median": (actual - median) ** 2,
+            "absolute": of.absolute,
+            "scaled": of.absolute / of.scale,
+            "percentage": np.where(size > 0, of.absolute / size, np.nan),
+            "symmetric": np.where(sizes > 0, 2 * of.absolute / sizes, np.nan),
+            "interval": _interval_score(of) / of.scale,
+            "size": size,
+            "quantile": of.crps,
+        }
+    sums = {}
+    for name, values in terms.items():
+        known = of.scored & np.isfinite(values)
+        sums[name] = (float(values.sum(where=known)), float(known.sum()))
+    return sums
 
 
-def _as_gluonts(backtest: Backtest) -> dict[str, np.ndarray]:
-    """What GluonTS's metrics read: bars to be left out are masked, divisions by zero mask more."""
-    label = np.ma.masked_where(~backtest.scored, backtest.actual.astype(np.float64))
-    levels = [float(level) for level in backtest.task.quantile_levels]
-    quantiles = [backtest.quantiles[..., k].astype(np.float64) for k in range(len(levels))]
-    data = {str(level): values for level, values in zip(levels, quantiles, strict=True)}
-    data |= {"label": label, "mean": backtest.mean.astype(np.float64)}
-    data["0.5"] = backtest.median.astype(np.float64)
-    scale = np.broadcast_to(backtest.scale[:, None, :], label.shape)
-    data["seasonal_error"] = np.ma.masked_invalid(scale)
-    for level in (0.025, 0.975):
-        data.setdefault(str(level), _tail(levels, quantiles, level))
-    return data
+def errors_of_sums(sums: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, float]:
+    """GIFT-Eval's metrics of summed terms, by ``eval_metrics/<name>``."""
+
+    def mean(name: str) -> float:
+        total, count = sums[name]
+        return float(total / count) if count else float("nan")
+
+    size = mean("size")
+    root = float(np.sqrt(mean("squared")))
+    errors = {
+        "MSE[mean]": mean("squared"),
+        "MSE[0.5]": mean("squared_median"),
+        "MAE[0.5]": mean("absolute"),
+        "MASE[0.5]": mean("scaled"),
+        "MAPE[0.5]": mean("percentage"),
+        "sMAPE[0.5]": mean("symmetric"),
+        "MSIS": mean("interval"),
+        "RMSE[mean]": root,
+        "NRMSE[mean]": root / size if size else float("nan"),
+        "ND[0.5]": mean("absolute") / size if size else float("nan"),
+        "mean_weighted_sum_quantile_loss": mean("quantile") / size if size else float("nan"),
+    }
+    return {f"{PREFIX}{name}": value for name, value in errors.items()}
+
+
+def _interval_score(of: BarTerms) -> np.ndarray:
+    levels = [float(level) for level in of.backtest.task.quantile_levels]
+    quantiles = [of.backtest.quantiles[..., k].astype(np.float64) for k in range(len(levels))]
+    lower, upper = (_end(levels, quantiles, level) for level in (0.025, 0.975))
+    miss = np.maximum(lower - of.actual, 0) + np.maximum(of.actual - upper, 0)
+    return upper - lower + 2 / 0.05 * miss
+
+
+def _end(levels: list[float], quantiles: list[np.ndarray], level: float) -> np.ndarray:
+    return quantiles[levels.index(level)] if level in levels else _tail(levels, quantiles, level)
 
 
 def _tail(levels: list[float], quantiles: list[np.ndarray], level: float) -> np.ndarray:

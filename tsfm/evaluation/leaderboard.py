@@ -7,6 +7,7 @@ import pandas as pd
 
 from tsfm.errors import ConfigError, one_of
 from tsfm.evaluation.bootstrap import interval
+from tsfm.evaluation.metric_names import target_coverage
 from tsfm.evaluation.metrics import HIGHER_IS_BETTER, LOSSES, finish
 from tsfm.evaluation.pairing import OTHER, groups, paired, resampled_ratios, sums
 
@@ -47,7 +48,8 @@ def leaderboard(
                 }
             )
     table = pd.DataFrame(rows)
-    rank = table["value"].where(table["metric"] != "coverage_80", (table["value"] - 0.8).abs())
+    aim = table["metric"].map(target_coverage).astype(float)
+    rank = table["value"].where(aim.isna(), (table["value"] - aim).abs())
     rank = rank.where(~table["metric"].isin(HIGHER_IS_BETTER), -rank)
     order = ["task", "variate", "metric"]
     return (

@@ -5,35 +5,38 @@ crps       twice the pinball loss, averaged over quantile levels (units of y)   
 wql        the same, over the sum of |y| (mean weighted quantile loss)           ratio
 sql        the same, over the seasonal scale (scaled quantile loss)              mean
 mase       absolute error of the median over the seasonal scale                  mean
+rmsse      root of the squared error of the mean over the squared scale          root mean
 mae        absolute error of the median                                          mean
-rmse       root of the squared error of the mean                                 root mean
+mse, rmse  squared error of the mean, and its root                               mean, root
+mape       100 |y − median| / |y|, without bars near zero                        mean
 smape      200 |y − median| / (|y| + |median|): from 0 to 200                    mean
-coverage   share of values inside the central 80 % interval                      mean
-winkler    Winkler (1972) score of the central 80 % interval                     mean
+energy     energy score of joint samples over a bar's variates                   mean
+coverage   share of values inside the central 50, 80, 90 or 95 % interval        mean
+winkler    Winkler (1972) score of the central 50, 80, 90 or 95 % interval       mean
 ========== ==================================================================== =========
+
+Ends of an interval that lie between two quantile levels are interpolated linearly; an interval that
+reaches beyond the outermost levels is not scored. ``crps`` is that of the levels, for every model
+alike: with more levels it approaches the integral (Gneiting & Ranjan 2011).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from tsfm.errors import ConfigError, one_of
+from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import Backtest
-from tsfm.evaluation.tasks import METRIC_NAMES
+from tsfm.evaluation.bar_terms import BarTerms
+from tsfm.evaluation.metric_names import LOSS_NAMES, ROOTS
 
-INTERVAL = (0.1, 0.9)
 HIGHER_IS_BETTER = ("valid_time",)
 OF_ATTRACTORS = ("hellinger", "kl", "dimension_error", "lyapunov_error")
 """Losses of forecasts of dynamical systems; scored by :mod:`tsfm.evaluation.invariants`."""
 
-LOSSES: tuple[str, ...] = (
-    *(name for name in METRIC_NAMES if name != "coverage_80"),
-    *OF_ATTRACTORS,
-)
+LOSSES: tuple[str, ...] = (*LOSS_NAMES, *OF_ATTRACTORS)
 SCORE_COLUMNS = (
     "model",
     "task",
@@ -53,7 +56,7 @@ SCORE_COLUMNS = (
 
 
 class Sums(NamedTuple):
-    """``value = numerator / denominator`` (its root for RMSE), of bars or of sums over them."""
+    """``value = numerator / denominator`` (its root for :data:`ROOTS`), of bars or of sums."""
 
     numerator: np.ndarray
     denominator: np.ndarray
@@ -61,96 +64,37 @@ class Sums(NamedTuple):
 
 def finish(metric: str, ratio: Any) -> Any:
     """The metric's value from its summed numerator over its summed denominator."""
-    return np.sqrt(ratio) if metric == "rmse" else ratio
-
-
-def pinball(backtest: Backtest) -> np.ndarray:
-    """Pinball loss of every level, ``[window, horizon, variate, level]``."""
-    levels = np.asarray(backtest.task.quantile_levels)
-    error = backtest.actual[..., None].astype(np.float64) - backtest.quantiles
-    return np.maximum(levels * error, (levels - 1) * error)
-
-
-def _crps(backtest: Backtest) -> np.ndarray:
-    return 2 * pinball(backtest).mean(axis=-1)
-
-
-def _absolute(backtest: Backtest) -> np.ndarray:
-    return np.abs(backtest.actual.astype(np.float64) - backtest.median)
-
-
-def _squared(backtest: Backtest) -> np.ndarray:
-    return (backtest.actual.astype(np.float64) - backtest.mean) ** 2
-
-
-def _smape(backtest: Backtest) -> np.ndarray:
-    size = np.abs(backtest.actual).astype(np.float64) + np.abs(backtest.median)
-    return np.where(size > 0, 200 * _absolute(backtest) / np.where(size > 0, size, 1), 0 * size)
-
-
-def _interval(backtest: Backtest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    levels = np.asarray(backtest.task.quantile_levels)
-    columns = [int(np.abs(levels - level).argmin()) for level in INTERVAL]
-    lower, upper = (backtest.quantiles[..., k].astype(np.float64) for k in columns)
-    return backtest.actual.astype(np.float64), lower, upper
-
-
-def _coverage(backtest: Backtest) -> np.ndarray:
-    actual, lower, upper = _interval(backtest)
-    return np.where(np.isnan(lower), np.nan, (lower <= actual) & (actual <= upper))
-
-
-def _winkler(backtest: Backtest) -> np.ndarray:
-    actual, lower, upper = _interval(backtest)
-    miss = np.maximum(lower - actual, 0) + np.maximum(actual - upper, 0)
-    return upper - lower + 2 / (1 - (INTERVAL[1] - INTERVAL[0])) * miss
-
-
-_PER_BAR: dict[str, Callable[[Backtest], np.ndarray]] = {
-    "crps": _crps,
-    "wql": _crps,
-    "sql": _crps,
-    "mase": _absolute,
-    "mae": _absolute,
-    "rmse": _squared,
-    "smape": _smape,
-    "coverage_80": _coverage,
-    "winkler_80": _winkler,
-}
+    return np.sqrt(ratio) if metric in ROOTS else ratio
 
 
 def per_bar(backtest: Backtest, metric: str) -> np.ndarray:
     """The metric's terms, ``[window, horizon, variate]``; NaN where nothing is scored.
 
-    Their mean over any bars is the metric there (RMSE: its square; WQL: before its division).
+    Their mean over any bars is the metric there (RMSE, RMSSE: its square; WQL: before division).
 
     Raises
     ------
     ConfigError
         When the metric is unknown.
     """
-    one_of("metric", metric, METRIC_NAMES)
-    values = _PER_BAR[metric](backtest)
-    if metric in ("sql", "mase"):
-        values = values / backtest.scale[:, None, :]
-    return np.where(backtest.scored, values, np.nan)
+    return BarTerms(backtest).of(metric)
 
 
-def bar_sums(backtest: Backtest, metric: str) -> Sums:
+def bar_sums(backtest: Backtest | BarTerms, metric: str) -> Sums:
     """Numerator and denominator of every bar, ``[window, horizon, variate]`` each.
 
     Numerators are NaN where nothing is scored; denominators are zero there.
     """
-    terms = per_bar(backtest, metric)
+    of = backtest if isinstance(backtest, BarTerms) else BarTerms(backtest)
+    terms = of.of(metric)
     scored = np.isfinite(terms)
-    sizes = np.where(scored, np.abs(backtest.actual), 0.0) if metric == "wql" else scored
+    sizes = np.where(scored, np.abs(of.actual), 0.0) if metric == "wql" else scored
     return Sums(terms, sizes)
 
 
-def window_sums(backtest: Backtest, metric: str) -> Sums:
+def window_sums(backtest: Backtest | BarTerms, metric: str) -> Sums:
     """Numerator and denominator of every window and variate, ``[window, variate]`` each."""
-    terms, sizes = bar_sums(backtest, metric)
-    return Sums(np.nansum(terms, axis=1), sizes.sum(axis=1, dtype=np.float64))
+    return _over_bars(bar_sums(backtest, metric))
 
 
 def score(backtest: Backtest) -> pd.DataFrame:
@@ -167,17 +111,18 @@ def score(backtest: Backtest) -> pd.DataFrame:
     task, windows = backtest.task, len(backtest.origins)
     stamps = backtest.timestamps[:, 0]
     base = {
-        "model": _constant(backtest.model, windows),
-        "task": _constant(task.name, windows),
+        "model": constant(backtest.model, windows),
+        "task": constant(task.name, windows),
         "item_id": pd.Categorical(backtest.item_ids),
         "origin": backtest.origins,
         "timestamp": stamps,
         "block": time_blocks(backtest),
-        "cluster": _constant(task.cluster, windows),
+        "cluster": constant(task.cluster, windows),
     }
-    frames = []
+    frames, of = [], BarTerms(backtest)
     for metric in task.metrics:
-        bars, sums = bar_sums(backtest, metric), window_sums(backtest, metric)
+        bars = bar_sums(of, metric)
+        sums = _over_bars(bars)
         for column, variate in enumerate(task.targets):
             top, bottom = sums.numerator[:, column], sums.denominator[:, column]
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,8 +130,8 @@ def score(backtest: Backtest) -> pd.DataFrame:
             frame = pd.DataFrame(
                 base
                 | {
-                    "variate": _constant(variate, windows),
-                    "metric": _constant(metric, windows),
+                    "variate": constant(variate, windows),
+                    "metric": constant(metric, windows),
                     "value": value,
                     "numerator": top,
                     "denominator": bottom,
@@ -218,22 +163,33 @@ def time_blocks(backtest: Backtest, least_horizons: int = 2) -> np.ndarray:
     whole blocks keeps the dependence in time and the market's common factor. Undated series are
     divided by their bar numbers.
     """
-    stamps = backtest.timestamps
-    if np.isnat(stamps).any():
-        begin, horizon = backtest.origins.astype(float), float(backtest.task.horizon)
+    first, last = backtest.timestamps[:, 0], backtest.timestamps[:, -1]
+    return blocks_between(first, last, backtest.origins, backtest.task.horizon, least_horizons)
+
+
+def blocks_between(
+    first: np.ndarray, last: np.ndarray, origins: np.ndarray, horizon: int, least_horizons: int = 2
+) -> np.ndarray:
+    """:func:`time_blocks` by the dates of each window's first and last bar."""
+    if np.isnat(first).any() or np.isnat(last).any():
+        begin, length = origins.astype(float), float(horizon)
     else:
-        begin = stamps[:, 0].astype(np.int64).astype(float)
-        spans = (stamps[:, -1] - stamps[:, 0]).astype(np.int64)
-        horizon = (
-            float(np.median(spans)) * backtest.task.horizon / max(backtest.task.horizon - 1, 1)
-        )
+        begin = first.astype(np.int64).astype(float)
+        spans = (last - first).astype(np.int64)
+        length = float(np.median(spans)) * horizon / max(horizon - 1, 1)
     span = begin.max() - begin.min()
-    count = max(int(span / (least_horizons * horizon)), 1) if horizon > 0 else 1
+    count = max(int(span / (least_horizons * length)), 1) if length > 0 else 1
     blocks = np.floor((begin - begin.min()) / max(span, 1.0) * count).astype(int)
     return np.minimum(blocks, count - 1)
 
 
-def _constant(value: str, length: int) -> pd.Categorical[str]:
+def _over_bars(bars: Sums) -> Sums:
+    terms, sizes = bars
+    return Sums(np.nansum(terms, axis=1), sizes.sum(axis=1, dtype=np.float64))
+
+
+def constant(value: str, length: int) -> pd.Categorical[str]:
+    """One text in every row, kept once."""
     return pd.Categorical([value]).take(np.zeros(length, np.intp))
 
 

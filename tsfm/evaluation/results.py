@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.backtest import Backtest
-from tsfm.evaluation.gift import gift_errors
-from tsfm.evaluation.metrics import LOSSES, finish, window_sums
 from tsfm.evaluation.tasks import Task, task_digest
+from tsfm.evaluation.totals import Totals
+from tsfm.evaluation.window_blocks import block_table
 
 ERROR = "error/"
 """Prefix of the columns that hold errors in a frame of results."""
@@ -52,8 +51,9 @@ class Result:
     task_digest
         Of the frozen question, its panel included: results are compared only where it is the same.
     errors
-        By metric. The task's own metrics are averaged over variates, each aggregated over all its
-        windows (fev's convention); ``eval_metrics/…`` are GIFT-Eval's, pooled over all bars.
+        By metric. Losses are averaged over variates, each aggregated over all its windows (fev's
+        convention); ``calibration`` is the mean difference between levels and the shares of bars at
+        most their quantiles; ``eval_metrics/…`` are GIFT-Eval's. Both are pooled over all bars.
     inference_seconds, training_seconds
         Of the whole task.
     parameters
@@ -95,24 +95,30 @@ def result_of(backtest: Backtest, **described: Any) -> Result:
         Other fields of :class:`Result`: ``suite``, ``dataset``, ``domain``, ``freq``,
         ``parameters``, ``trained_on`` …
     """
-    task = backtest.task
-    observed: np.ndarray = np.isfinite(backtest.actual)
-    missing = observed & ~backtest.scored
-    if not observed.any():
-        return failed(backtest.model, task, "no observed bar to score", **described)
-    if missing.any():
-        share = missing.sum() / observed.sum()
-        what = f"no finite forecast for {missing.sum()} of {observed.sum()} bars ({share:.1%})"
-        return failed(backtest.model, task, what, **described)
-    seconds = backtest.seconds_per_series * len(backtest.origins) * len(task.targets)
-    falls = np.diff(backtest.quantiles, axis=-1) < -_rounding(backtest)
-    share = float(np.any(falls, axis=-1)[observed].mean())
+    totals = Totals(backtest.task)
+    totals.add(block_table(backtest))
+    return result_of_totals(totals, backtest.model, **described)
+
+
+def result_of_totals(totals: Totals, model: str, **described: Any) -> Result:
+    """The result of a backtest of which only the sums are left, as :func:`result_of`."""
+    task, counts = totals.task, totals.counts
+    observed = counts["observed"]
+    if not observed:
+        return failed(model, task, "no observed bar to score", **described)
+    if totals.missing:
+        what = (
+            f"no finite forecast for {totals.missing} of {observed} bars "
+            f"({totals.missing / observed:.1%}): {counts['nan']} NaN, {counts['infinite']} infinite"
+        )
+        return failed(model, task, what, **described)
+    crossed = counts["crossed"] / observed
     return Result(
-        **_asked(backtest.model, task),
-        windows=len(backtest.origins),
-        errors=task_errors(backtest) | gift_errors(backtest),
-        inference_seconds=seconds,
-        note=f"quantiles cross in {share:.1%} of bars" if share else "",
+        **_asked(model, task),
+        windows=totals.windows,
+        errors=totals.errors(),
+        inference_seconds=totals.seconds,
+        note=f"quantiles cross in {crossed:.1%} of bars and were sorted" if crossed else "",
         **described,
     )
 
@@ -121,19 +127,6 @@ def failed(model: str, task: Task, reason: object, **described: Any) -> Result:
     """A failed cell of the leaderboard: named with its reason, imputed by the baseline."""
     text = " ".join(str(reason).split()) or type(reason).__name__
     return Result(**_asked(model, task), failure=text, **described)
-
-
-def task_errors(backtest: Backtest) -> dict[str, float]:
-    """The task's losses, each the average over variates of its ratio over all windows."""
-    errors = {}
-    for metric in backtest.task.metrics:
-        if metric not in LOSSES:
-            continue
-        top, bottom = (part.sum(axis=0) for part in window_sums(backtest, metric))
-        known = bottom > 0
-        values = finish(metric, top[known] / bottom[known])
-        errors[metric] = float(values.mean()) if known.any() else float("nan")
-    return errors
 
 
 def results_frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -226,11 +219,6 @@ def _asked(model: str, task: Task) -> dict[str, Any]:
         "seasonality": task.seasonality,
         "variates": len(task.targets),
     }
-
-
-def _rounding(backtest: Backtest) -> np.ndarray:
-    """Quantiles that cross by less than single precision do not cross."""
-    return 1e-5 * (1e-30 + np.abs(backtest.quantiles).max(axis=-1, keepdims=True))
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -12,25 +12,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from tsfm.errors import ConfigError, DataError, one_of
+from tsfm.evaluation.metric_names import DEFAULT_METRICS, METRIC_NAMES, interval_of, is_within
 from tsfm.models.base import QUANTILE_LEVELS, Context
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
     from tsfm.data.windows import Window
 
-METRIC_NAMES: tuple[str, ...] = (
-    "crps",
-    "wql",
-    "sql",
-    "mase",
-    "mae",
-    "rmse",
-    "smape",
-    "coverage_80",
-    "winkler_80",
-)
 MODES = ("zero_shot", "fitted")
 CLUSTERS = ("item_time", "item", "time_block")
 
@@ -65,7 +56,7 @@ class Task:
     mode
         ``"fitted"`` where the forecaster may have been trained on the panel's earlier bars.
     metrics
-        Some of :data:`METRIC_NAMES`.
+        Some of :data:`tsfm.evaluation.metric_names.METRIC_NAMES`.
     cluster
         What the bootstrap resamples: ``"item"`` (patient, system family), ``"time_block"`` (all
         items together) or both, ``"item_time"``.
@@ -92,7 +83,7 @@ class Task:
     seasonality: int = 1
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
     mode: str = "fitted"
-    metrics: tuple[str, ...] = METRIC_NAMES
+    metrics: tuple[str, ...] = DEFAULT_METRICS
     cluster: str = "item_time"
     items: tuple[str, ...] | None = None
 
@@ -131,13 +122,14 @@ class Task:
         self._check_interval(levels)
 
     def _check_interval(self, levels: tuple[float, ...]) -> None:
-        wanted = [name for name in self.metrics if name.endswith("_80")]
-        if wanted and not {0.1, 0.9} <= {round(level, 9) for level in levels}:
-            raise ConfigError(
-                f"quantile_levels={levels} lack 0.1 and 0.9 for {', '.join(wanted)}",
-                where=f"task {self.name}",
-                remedy="add the levels, or leave the metrics out",
-            )
+        for metric in self.metrics:
+            if not is_within(metric, levels):
+                ends = " and ".join(f"{end:g}" for end in interval_of(metric) or ())
+                raise ConfigError(
+                    f"quantile_levels={levels} do not reach {ends} for {metric}",
+                    where=f"task {self.name}",
+                    remedy="add the levels, or leave the metric out: tails are not guessed",
+                )
 
     @property
     def history(self) -> int:
@@ -171,13 +163,24 @@ class Task:
         DataError
             When the panel is not the task's, or lacks an item or variate.
         """
-        self._check(panel)
         return [
-            (item, int(origin))
-            for item in range(len(panel))
-            if self.items is None or panel.item_ids[item] in self.items
-            for origin in self._origins(panel, item)
+            (item, origin) for item, origins in self.origins(panel) for origin in origins.tolist()
         ]
+
+    def origins(self, panel: Panel) -> Iterator[tuple[int, Int[np.ndarray, " window"]]]:
+        """The origins of every item's windows, item by item; see :meth:`windows`.
+
+        Raises
+        ------
+        DataError
+            When the panel is not the task's, or lacks an item or variate.
+        """
+        self._check(panel)
+        asked = panel.variates(self.targets)
+        wanted = None if self.items is None else set(self.items)
+        for item in range(len(panel)):
+            if wanted is None or panel.item_ids[item] in wanted:
+                yield item, self._origins(asked, item)
 
     def crops(self, panel: Panel, history: int | None = None) -> Iterator[tuple[Window, Window]]:
         """The past and the answer of every window, in the order of :meth:`windows`.
@@ -204,14 +207,9 @@ class Task:
         DataError
             When the panel is not the task's, or lacks an item or variate.
         """
-        batch: list[Window] = []
-        for past, _ in self.crops(panel, history):
-            batch.append(past)
-            if len(batch) == batch_size:
-                yield self._context(batch)
-                batch = []
-        if batch:
-            yield self._context(batch)
+        from tsfm.evaluation.crops import Crops, contexts
+
+        return contexts(Crops(self, panel), batch_size, history)
 
     def save(self, path: str | Path) -> Path:
         """Write the task as JSON, all of it or nothing."""
@@ -270,17 +268,20 @@ class Task:
                 remedy="leave first_origin out, or date the panel",
             )
 
-    def _origins(self, panel: Panel, item: int) -> np.ndarray:
-        first, last = self.context, int(panel.lengths[item]) - self.horizon
-        if self.first_origin is not None:
-            stamps = panel.timestamps(item)
-            assert stamps is not None
-            first = max(first, int(np.searchsorted(stamps, np.datetime64(self.first_origin, "ns"))))
+    def _origins(self, asked: Panel, item: int) -> np.ndarray:
+        """Of one item of a view of the targets; only bars that a window can hold are read."""
+        first, last = self.context, int(asked.lengths[item]) - self.horizon
+        if self.first_origin is not None and first <= last:
+            first = max(first, asked.position(item, self.first_origin))
         origins = np.arange(first, last + 1, self.stride)
-        target = panel.variates(self.targets).series(item).target
+        if not len(origins):
+            return origins
+        begin, stop = first - self.context, int(origins[-1]) + self.horizon
+        target = asked.window(item, begin, stop - begin).target
         observed = np.append(0, np.isfinite(target).any(axis=0).cumsum())
-        seen = observed[origins] > observed[origins - self.context]
-        origins = origins[seen & (observed[origins + self.horizon] > observed[origins])]
+        seen = observed[origins - begin] > observed[origins - self.context - begin]
+        answered = observed[origins + self.horizon - begin] > observed[origins - begin]
+        origins = origins[seen & answered]
         if self.max_windows is None or len(origins) <= self.max_windows:
             return origins
         return origins[np.linspace(0, len(origins) - 1, self.max_windows).round().astype(int)]
@@ -294,10 +295,6 @@ class Task:
         rows = [panel.info.known_covariates.index(name) for name in self.known]
         known = window.known_covariates[rows] if rows else None
         return replace(window, known_covariates=known)
-
-    def _context(self, batch: list[Window]) -> Context:
-        context = Context.from_windows(batch, horizon=self.horizon)
-        return replace(context, seasonality=self.seasonality)
 
 
 def task_digest(task: Task) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.evaluation.contender import Contender
+from tsfm.evaluation.kept_blocks import write_blocks
 from tsfm.evaluation.leaderboard import to_markdown
 from tsfm.evaluation.significance import in_words
 from tsfm.evaluation.standings import Standings
@@ -21,6 +22,9 @@ from tsfm.evaluation.standings_export import write_standings
 from tsfm.evaluation.standings_text import readable, standings_markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tsfm.evaluation.answers import Answer
     from tsfm.tracking.runs import MlflowRun
 
 ALL, BASELINES = "all", "baselines"
@@ -62,11 +66,23 @@ def contenders(model: str, baseline: str) -> list[Contender]:
 
 
 def record_leaderboard(
-    record: MlflowRun, found: Standings, results: pd.DataFrame, tested: pd.DataFrame | None
+    record: MlflowRun,
+    found: Standings,
+    results: pd.DataFrame,
+    tested: pd.DataFrame | None,
+    answered: Sequence[Answer] = (),
 ) -> None:
-    """All files of the leaderboard under ``leaderboard/``, its metrics, and its words."""
+    """All files of the leaderboard under ``leaderboard/``, its metrics, and its words.
+
+    Parameters
+    ----------
+    answered
+        Whose window blocks become ``backtest.parquet``.
+    """
+    cells = [(a.result.model, a.result.task, a.blocks) for a in answered if a.blocks is not None]
     with tempfile.TemporaryDirectory() as folder:
         write_standings(found, results, folder)
+        write_blocks(cells, Path(folder) / "backtest.parquet")
         text = standings_markdown(found)
         if tested is not None and len(tested):
             tested.to_csv(Path(folder) / "significance.csv", index=False)
@@ -80,8 +96,10 @@ def record_leaderboard(
     record.set_tags({"mlflow.note.content": note, "conclusion": found.conclusion})
 
 
-def show_leaderboard(record: MlflowRun, found: Standings, tested: pd.DataFrame | None) -> None:
-    """Print the leaderboard, its conclusions, every failure, and where the run is."""
+def show_leaderboard(
+    record: MlflowRun, found: Standings, tested: pd.DataFrame | None, results: pd.DataFrame
+) -> None:
+    """Print the leaderboard, its conclusions, every failure and note, and where the run is."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     rows = readable(found)
     table = Table(title=f"{found.metric} relative to {found.baseline}", box=SIMPLE)
@@ -95,6 +113,9 @@ def show_leaderboard(record: MlflowRun, found: Standings, tested: pd.DataFrame |
         console.print(f"{in_words(tested)}\n", highlight=False)
     for failure in found.failures.itertuples():
         told = f"failed      {failure.model} on {failure.task}: {failure.reason}"
+        console.print(told, highlight=False, markup=False)
+    for row in results[results["note"] != ""].itertuples():
+        told = f"noted       {row.model} on {row.task}: {row.note}"
         console.print(told, highlight=False, markup=False)
     console.print(f"run         {record.name}  {record.run_id}", highlight=False)
     console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)

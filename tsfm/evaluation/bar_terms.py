@@ -1,0 +1,157 @@
+"""Terms of every metric of a backtest, bar by bar; what several metrics share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from tsfm.errors import one_of
+from tsfm.evaluation.backtest import Backtest
+from tsfm.evaluation.metric_names import METRIC_NAMES, interval_of, is_within
+
+NEAR_ZERO = 0.01
+"""MAPE leaves out bars smaller than this share of the seasonal scale (and zeros)."""
+
+Bars = Float[np.ndarray, "window horizon variate"]
+
+
+class BarTerms:
+    """What :func:`tsfm.evaluation.metrics.per_bar` tells, of several metrics of one backtest."""
+
+    def __init__(self, backtest: Backtest) -> None:
+        self.backtest = backtest
+        self._terms: dict[str, Callable[[], np.ndarray]] = {
+            "crps": lambda: self.crps,
+            "wql": lambda: self.crps,
+            "sql": lambda: self.crps / self.scale,
+            "mase": lambda: self.absolute / self.scale,
+            "rmsse": lambda: self.squared / self.squared_scale,
+            "mae": lambda: self.absolute,
+            "mse": lambda: self.squared,
+            "rmse": lambda: self.squared,
+            "mape": self._mape,
+            "smape": self._smape,
+            "energy": self._energy,
+        }
+
+    def of(self, metric: str) -> Bars:
+        """NaN where nothing is scored.
+
+        Raises
+        ------
+        ConfigError
+            When the metric is unknown.
+        """
+        one_of("metric", metric, METRIC_NAMES)
+        kind = metric.partition("_")[0]
+        if kind == "coverage":
+            values = self._coverage(metric)
+        elif kind == "winkler":
+            values = self._winkler(metric)
+        else:
+            values = self._terms[metric]()
+        return np.where(self.scored, values, np.nan)
+
+    def names(self) -> tuple[str, ...]:
+        """Metrics that the backtest has what it takes for."""
+        backtest = self.backtest
+        lacking = {
+            "rmsse": backtest.squared_scale is None,
+            "energy": backtest.energy is None,
+        }
+        return tuple(
+            name
+            for name in METRIC_NAMES
+            if not lacking.get(name) and is_within(name, backtest.task.quantile_levels)
+        )
+
+    @cached_property
+    def scored(self) -> Bool[np.ndarray, "window horizon variate"]:
+        return self.backtest.scored
+
+    @cached_property
+    def actual(self) -> Bars:
+        return self.backtest.actual.astype(np.float64)
+
+    @cached_property
+    def median(self) -> Bars:
+        return self.backtest.median
+
+    @cached_property
+    def absolute(self) -> Bars:
+        return np.abs(self.actual - self.median)
+
+    @cached_property
+    def squared(self) -> Bars:
+        return (self.actual - self.backtest.mean) ** 2
+
+    @cached_property
+    def scale(self) -> Bars:
+        return self.backtest.scale[:, None, :]
+
+    @cached_property
+    def squared_scale(self) -> Bars:
+        scale = self.backtest.squared_scale
+        return np.full_like(self.scale, np.nan) if scale is None else scale[:, None, :]
+
+    @cached_property
+    def crps(self) -> Bars:
+        """Twice the pinball loss, averaged over levels."""
+        total = np.zeros(self.actual.shape)
+        levels = self.backtest.task.quantile_levels
+        for k, level in enumerate(levels):
+            error = self.actual - self.backtest.quantiles[..., k]
+            total += np.maximum(level * error, (level - 1) * error)
+        return 2 / len(levels) * total
+
+    def quantile(self, level: float) -> Bars:
+        """Linear between the levels held."""
+        backtest = self.backtest
+        levels = np.asarray(backtest.task.quantile_levels)
+        near = int(np.abs(levels - level).argmin())
+        if abs(levels[near] - level) < 1e-9:
+            return backtest.quantiles[..., near].astype(np.float64)
+        above = int(np.searchsorted(levels, level))
+        weight = (level - levels[above - 1]) / (levels[above] - levels[above - 1])
+        low, high = (backtest.quantiles[..., k].astype(np.float64) for k in (above - 1, above))
+        return (1 - weight) * low + weight * high
+
+    def _mape(self) -> np.ndarray:
+        size = np.abs(self.actual)
+        least = np.nan_to_num(NEAR_ZERO * self.scale)
+        large = (size > 0) & (size >= least)
+        return np.where(large, 100 * self.absolute / np.where(large, size, 1), np.nan)
+
+    def _smape(self) -> np.ndarray:
+        size = np.abs(self.actual) + np.abs(self.median)
+        return np.where(size > 0, 200 * self.absolute / np.where(size > 0, size, 1), 0 * size)
+
+    def _energy(self) -> np.ndarray:
+        energy = self.backtest.energy
+        if energy is None:
+            return np.full(self.actual.shape, np.nan)
+        return np.broadcast_to(energy[..., None], self.actual.shape)
+
+    def _interval(self, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        ends = interval_of(metric)
+        if ends is None or not is_within(metric, self.backtest.task.quantile_levels):
+            return None
+        return self.quantile(ends[0]), self.quantile(ends[1])
+
+    def _coverage(self, metric: str) -> np.ndarray:
+        ends = self._interval(metric)
+        if ends is None:
+            return np.full(self.actual.shape, np.nan)
+        lower, upper = ends
+        return np.where(np.isnan(lower), np.nan, (lower <= self.actual) & (self.actual <= upper))
+
+    def _winkler(self, metric: str) -> np.ndarray:
+        ends, levels = self._interval(metric), interval_of(metric)
+        if ends is None or levels is None:
+            return np.full(self.actual.shape, np.nan)
+        lower, upper = ends
+        miss = np.maximum(lower - self.actual, 0) + np.maximum(self.actual - upper, 0)
+        return upper - lower + 2 / (1 - (levels[1] - levels[0])) * miss
