@@ -19,6 +19,7 @@ from experiments.promote_config import PromoteConfig
 
 if TYPE_CHECKING:
     from tsfm.tracking.promotion.decision import Decision
+    from tsfm.tracking.promotion.vault import Vault
     from tsfm.tracking.runs import MlflowRun
 
 PARAMETERS = {
@@ -27,8 +28,10 @@ PARAMETERS = {
     "policy": Parameter("policy", "YAML file of rules, or the name of one in experiments/conf"),
     "rollback": Parameter("rollback", "make the previous champion champion again"),
     "show": Parameter("show", "print aliases, looks into the vault and the history"),
-    "seal": Parameter("seal", "freeze the last bars of data as the model's vault"),
-    "data": Parameter("@data", "for seal: sample, simulated, or a lake, panel or file of bars"),
+    "seal": Parameter("seal", "freeze what experiments leave unseen of data as the model's vault"),
+    "data": Parameter(
+        "@data", "for seal: sample, simulated, mixed, or a lake, panel or file of bars"
+    ),
     "context": Parameter("context", "for seal: bars seen"),
     "horizon": Parameter("horizon", "for seal: bars forecast"),
 }
@@ -82,20 +85,35 @@ def show(config: PromoteConfig) -> None:
 
 
 def seal(config: PromoteConfig) -> None:
-    """Freeze held-out tasks."""
+    """Freeze what experiments on the same data leave unseen."""
     from tsfm.data.sources import load_source
-    from tsfm.evaluation.holdout import hold_out_each
+    from tsfm.evaluation.holdout import vault_tasks
     from tsfm.tracking.promotion.vault import Vault
 
     path = config.rules().vault_of(config.model)
+    Vault.expect_none(path)
     source = load_source(config.data)
-    divisions = hold_out_each(
-        source.panels, config.data, config.evaluation, config.context, config.horizon
+    vault = Vault.seal(
+        path,
+        vault_tasks(source.panels, config.data, config.evaluation, config.context, config.horizon),
     )
-    vault = Vault.seal(path, [pair for division in divisions for pair in division.tasks])
     for task, panel in vault.tasks:
         print(f"{task.name}: {len(task.windows(panel))} windows from {task.first_origin} on")
+    for name, bars in asked_elsewhere(vault).items():
+        print(f"mind        {name} asks for {bars} bars of it: results there are no longer unseen")
     print(f"sealed      {vault.path}  {vault.fingerprint}")
+
+
+def asked_elsewhere(vault: Vault) -> dict[str, int]:
+    """Tasks of the bundled suites that ask for bars of a vault, and how many."""
+    from tsfm.data.provenance import Provenance
+    from tsfm.evaluation.contamination import answers_seen
+    from tsfm.evaluation.suites import load_suite
+
+    sealed = Provenance.of(*(panel.between(task.first_origin) for task, panel in vault.tasks))
+    bundled = [entry for entry in load_suite("all") if entry.panel]
+    counts = {entry.name: answers_seen(sealed, *entry.open()) for entry in bundled}
+    return {name: bars for name, bars in counts.items() if bars}
 
 
 if __name__ == "__main__":

@@ -32,9 +32,11 @@ class PromoteConfig:
     show
         Print aliases, looks and history; nothing is changed.
     seal
-        Freeze the last bars of ``data`` as the policy's vault for the model.
+        Freeze the last bars of ``data``, which experiments leave unseen, as the policy's vault for
+        the model.
     data, context, horizon, evaluation
-        Of the tasks that ``seal`` freezes: the share ``data.test_share`` of every panel.
+        Of the tasks that ``seal`` freezes: the share ``data.vault_share`` of every panel. The
+        source, its shares and its seed must be those of the experiments.
     """
 
     model: str = "ohlcv"

@@ -42,7 +42,7 @@ def divided(*panels: Panel) -> list[HoldOut]:
 
 def test_one_panel_is_cut_by_its_own_shares() -> None:
     stamps = HOURLY.timestamps(0)
-    assert cutoffs(HOURLY, 0.15, 0.15) == (stamps[1400], stamps[1700])
+    assert cutoffs(HOURLY, 0.15, 0.15) == (stamps[1400], stamps[1700], None)
     assert shared_cutoffs([HOURLY], 0.15, 0.15, least=12) == [cutoffs(HOURLY, 0.15, 0.15)]
 
 
@@ -58,8 +58,26 @@ def test_kin_are_cut_at_the_latest_dates() -> None:
 def test_a_panel_of_few_bars_begins_its_own_validation_earlier() -> None:
     own = [cutoffs(panel, 0.15, 0.15) for panel in (DAILY, HOURLY)]
     cuts = shared_cutoffs([DAILY, HOURLY], 0.15, 0.15, least=20)
-    assert cuts == [(own[0].validation, own[1].test), own[1]]
+    assert cuts == [(own[0].validation, own[1].test, None), own[1]]
     assert shared_cutoffs([DAILY, HOURLY], 0.15, 0.15, least=40) == own
+
+
+def test_the_vault_is_the_end_of_the_test_share_and_moves_nothing_else() -> None:
+    stamps = HOURLY.timestamps(0)
+    with_vault = cutoffs(HOURLY, 0.15, 0.15, 0.05)
+    assert with_vault == (stamps[1400], stamps[1700], stamps[1900])
+    fitted = replace(HOURLY.info, provenance={"fitted_until": f"{stamps[1600]}+00:00"})
+    late = cutoffs(Panel.from_series(HOURLY, fitted), 0.15, 0.15, 0.05)
+    assert late[:2] == (stamps[1600], stamps[1800])
+    assert stamps[1800] < late.vault < stamps[-1]
+
+
+def test_kin_have_one_vault_unless_too_few_bars_are_left_to_test() -> None:
+    own = [cutoffs(panel, 0.15, 0.15, 0.05) for panel in (DAILY, HOURLY)]
+    both = own[1]._replace(vault=max(cut.vault for cut in own))
+    assert shared_cutoffs([DAILY, HOURLY], 0.15, 0.15, 0.05, least=5) == [both, both]
+    few = shared_cutoffs([DAILY, HOURLY], 0.15, 0.15, 0.05, least=12)
+    assert few == [both._replace(vault=None), both]
 
 
 def test_kinship_goes_by_way_of_a_third() -> None:
@@ -114,7 +132,7 @@ def test_validation_begins_after_what_features_were_fitted_on() -> None:
     for bar, (validation, test) in ((1000, (1400, 1700)), (1600, (1600, 1800))):
         info = replace(HOURLY.info, provenance={"fitted_until": f"{stamps[bar]}+00:00"})
         panel = Panel.from_series(HOURLY, info)
-        assert cutoffs(panel, 0.15, 0.15) == (stamps[validation], stamps[test])
+        assert cutoffs(panel, 0.15, 0.15) == (stamps[validation], stamps[test], None)
     info = replace(HOURLY.info, provenance={"fitted_until": "2030-01-01"})
     with pytest.raises(DataError, match="no bars follow 2030-01-01"):
         cutoffs(Panel.from_series(HOURLY, info), 0.15, 0.15)

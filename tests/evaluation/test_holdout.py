@@ -202,7 +202,7 @@ def test_held_out_symbols_are_drawn_from_those_that_can_be_judged(make_panel, se
 def test_fewer_than_two_symbols_that_can_be_judged_are_told(make_panel, able):
     lengths = [330] * able + [300] * (8 - able)
     panel = staggered(make_panel, lengths, [100] * able + [0] * (8 - able))
-    shares = replace(SHARES, test_share=0.01, validation_share=0.2)
+    shares = replace(SHARES, test_share=0.01, vault_share=0, validation_share=0.2)
     with pytest.raises(DataError, match=rf"{able} of 8 series hold.*panel made.*test_share"):
         divide(panel, shares, context=280)
 

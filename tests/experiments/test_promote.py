@@ -68,13 +68,14 @@ def test_exit_codes_tell_the_outcome(answer, monkeypatch, outcome: str, code: in
     assert answer() == (code, "")
 
 
-def test_seal_freezes_the_last_bars_of_a_source(answer, home: Path, capfd):
-    words = ["seal=true", "model=mine", "context=64", "horizon=5", "overrides=data.test_share=0.1"]
+def test_seal_freezes_the_last_bars_of_a_source(answer, home: Path):
+    words = ["seal=true", "model=mine", "context=64", "horizon=5", "data=sample"]
     code, err = answer(*words)
     assert code == 0, err
     vault = Vault.open(home / "vaults" / "mine")
     assert [task.name for task, _ in vault.tasks] == ["sample_bars/time", "sample_bars/symbols"]
     assert all(task.windows(panel) for task, panel in vault.tasks)
+    assert set(promote.asked_elsewhere(vault)) == {"ohlcv/daily_10"}
     expect_told(answer(*words), "never replaced")
 
 

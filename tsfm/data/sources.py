@@ -59,6 +59,10 @@ class SourceConfig:
         What synthetic series are made of; without a seed of its own, of this one's.
     validation_share, test_share
         Of each panel's time span, at its end.
+    vault_share
+        Of each panel's time span, the very end of ``test_share``: no experiment trains, validates
+        or tests on it; ``promote`` seals it. Of panels that are divided by time and symbol; 0:
+        none.
     held_out_share
         Of each panel's symbols: never trained on, judged after the cutoff only.
     seed
@@ -82,6 +86,7 @@ class SourceConfig:
     synthetic: CorpusConfig = field(default_factory=CorpusConfig)
     validation_share: float = 0.15
     test_share: float = 0.15
+    vault_share: float = 0.05
     held_out_share: float = 0.3
     seed: int = 0
     cgm: CgmConfig = field(default_factory=CgmConfig)
@@ -105,6 +110,11 @@ class SourceConfig:
         shares = (self.validation_share, self.test_share, self.held_out_share)
         if any(not 0 < share < 0.5 for share in shares):
             raise ConfigError(f"shares {shares} lie outside (0, 0.5)")
+        if not 0 <= self.vault_share < self.test_share:
+            raise ConfigError(
+                f"data.vault_share={self.vault_share:g} with data.test_share={self.test_share:g}",
+                remedy="the vault is the end of the test share: give less than that, or 0",
+            )
         if not 0 < self.simulated_weight < 1:
             raise ConfigError(f"simulated_weight={self.simulated_weight} lies outside (0, 1)")
         if not self.features:

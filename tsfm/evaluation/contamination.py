@@ -150,6 +150,15 @@ def trained_on(contender: Contender, dataset: str, task: Task, panel: Panel) -> 
     return True if any(declared(base, dataset) for base in provenance.unknown) else None
 
 
+def answers_seen(provenance: Provenance, task: Task, panel: Panel) -> int:
+    """Bars that some window of a task forecasts and that were seen, each counted once."""
+    answers, _ = asked_bars(task, panel)
+    seen = [np.zeros_like(mask) for mask in answers]
+    for sighting in sightings(provenance, panel):
+        seen[sighting.item] |= sighting.bars & answers[sighting.item]
+    return int(sum(mask.sum() for mask in seen))
+
+
 def declared(model: str, dataset: str) -> bool | None:
     """True where a publisher says that the data set was trained on; else nobody can tell."""
     found = declaration_of(model)

@@ -44,12 +44,7 @@ class Vault:
             When there is one already, it cannot be written, or no task is given.
         """
         path, tasks = Path(path), list(tasks)
-        if path.exists():
-            raise DataError(
-                "a vault is never replaced: its looks are counted",
-                where=str(path),
-                remedy="seal another one under a new name, and name it in the policy",
-            )
+        cls.expect_none(path)
         names = [task.name for task, _ in tasks]
         if not names or len(set(names)) < len(names):
             raise DataError(
@@ -71,6 +66,16 @@ class Vault:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return cls.open(path)
+
+    @staticmethod
+    def expect_none(path: str | Path) -> None:
+        """Raise :class:`DataError` where there is a vault."""
+        if Path(path).exists():
+            raise DataError(
+                "a vault is never replaced: its looks are counted",
+                where=str(path),
+                remedy="seal another one under a new name, and name it in the policy",
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
