@@ -207,14 +207,14 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 def rank(module: str) -> int | None:
     """How far right a module stands; None outside the project and for the errors, free to all."""
     parts = module.split(".")
-    if parts[0] == "experiments":
+    if parts[0] in ("experiments", "sweeps"):
         return len(LAYERS) + 1
     if parts[0] != "tsfm" or parts[1:2] == ["errors"]:
         return None
     return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else len(LAYERS)
 
 
-@pytest.mark.parametrize("path", modules("tsfm", "experiments"), ids=name_of)
+@pytest.mark.parametrize("path", modules("tsfm", "experiments", "sweeps"), ids=name_of)
 def test_imports_follow_the_arrows(path: Path):
     own = rank(name_of(path))
     for module, line in imported(path):
@@ -227,7 +227,9 @@ def test_imports_follow_the_arrows(path: Path):
             assert rank(name_of(path)) == LAYERS.index("tracking"), f"{path.name}:{line}: mlflow"
 
 
-@pytest.mark.parametrize("path", modules("tsfm", "experiments", "benchmarks", "tests"), ids=name_of)
+@pytest.mark.parametrize(
+    "path", modules("tsfm", "experiments", "sweeps", "benchmarks", "tests"), ids=name_of
+)
 def test_modules_are_short_and_named_after_what_they_hold(path: Path):
     lines = path.read_text().count("\n")
     assert lines <= MAX_LINES

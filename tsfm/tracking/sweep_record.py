@@ -1,0 +1,214 @@
+"""A sweep in MLflow: a run for the study, and under it a run for every trial, in few writes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tsfm.tracking import store
+from tsfm.tracking.experiment import OUTPUTS
+from tsfm.tracking.lifecycle import (
+    FAILURE_TAG,
+    LONGEST_TAG,
+    REAPED_TAG,
+    end,
+    opening_tags,
+    recorded_process,
+    tells_store_errors,
+)
+from tsfm.tracking.metrics import metric_key
+from tsfm.tracking.parameters import as_yaml, flatten
+from tsfm.tracking.runs import MlflowRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweep.study", "sweep.trial", "sweep.state"
+STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "KILLED": "KILLED"}
+"""How a trial's state shows in MLflow; PRUNED is told by the tag ``sweep.state``, not by a status
+that looks like a failure."""
+
+CHECKPOINT = "checkpoint"
+Watch = Callable[[Mapping[str, float], int], None]
+
+
+class Parent:
+    """The study's run as its trials know it: enough to make theirs under it.
+
+    Parameters
+    ----------
+    run_id
+        Of the study's run.
+    study
+        Its name, a tag of every trial.
+    """
+
+    def __init__(self, uri: str, run_id: str, study: str) -> None:
+        self.uri = store.connect(uri)
+        from mlflow import MlflowClient
+
+        self.client: MlflowClient = MlflowClient(tracking_uri=self.uri)
+        self.run_id, self.study = run_id, study
+        self.experiment_id: str = self._run().info.experiment_id
+        self._tags = {**opening_tags("sweep", run_id), STUDY_TAG: study, STATE_TAG: "RUNNING"}
+
+    @tells_store_errors
+    def _run(self) -> Any:
+        return self.client.get_run(self.run_id)
+
+    @tells_store_errors
+    def begin(self, number: int, params: Mapping[str, Any], watch: Watch) -> TrialRun:
+        """A run for a trial, RUNNING from now on.
+
+        Parameters
+        ----------
+        number
+            Of the trial.
+        params
+            What it tries, under the names of the space.
+        watch
+            Told of all metrics of every step; what it raises ends the training.
+        """
+        from mlflow.entities import Param
+
+        run = self.client.create_run(
+            self.experiment_id,
+            tags={**self._tags, TRIAL_TAG: str(number)},
+            run_name=f"{self.study}-{number:04d}",
+        )
+        entities = [Param(key, value) for key, value in flatten(params).items()]
+        self.client.log_batch(run.info.run_id, params=entities)
+        return TrialRun.over(self.client, run, self.uri, watch)
+
+    @tells_store_errors
+    def unfinished(self) -> dict[str, int]:
+        """Trials' runs that never came to their end, with the trials' numbers."""
+        under = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.`{STATE_TAG}` = 'RUNNING'"
+        found: dict[str, int] = {}
+        token = None
+        while token is None or token:
+            page = self.client.search_runs([self.experiment_id], under, page_token=token)
+            found |= {run.info.run_id: int(run.data.tags[TRIAL_TAG]) for run in page}
+            token = page.token or ""
+        return found
+
+    @tells_store_errors
+    def settle(
+        self, run_id: str, state: str, why: str = "", *, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """End the run of a trial whose process is gone, as the study knows it."""
+        for name, value in (metrics or {}).items():
+            self.client.log_metric(run_id, metric_key(name), value)
+        for tag in {FAILURE_TAG, REAPED_TAG} & set(self.client.get_run(run_id).data.tags):
+            self.client.delete_tag(run_id, tag)
+        tags = {STATE_TAG: state, **({FAILURE_TAG: why} if why else {})}
+        end(self.client, run_id, STATUSES[state], tags)
+        shutil.rmtree(OUTPUTS / run_id, ignore_errors=True)
+
+    @tells_store_errors
+    def discard(self, run_id: str) -> None:
+        """Remove the checkpoint of a trial that is no longer the best."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self.client.get_run(run_id).info.artifact_uri
+        if self.client.list_artifacts(run_id, CHECKPOINT):
+            get_artifact_repository(uri, tracking_uri=self.uri).delete_artifacts(CHECKPOINT)
+        self.client.set_tag(run_id, CHECKPOINT, "removed")
+
+
+class TrialRun(MlflowRun):
+    """The run of one trial: three writes where it reports ten times, and only its last pictures."""
+
+    _watch: Watch
+    _figures: dict[str, Figure]
+    _latest: dict[str, float]
+
+    @classmethod
+    def over(cls, client: MlflowClient, run: Any, uri: str, watch: Watch) -> Self:
+        """A run that has just been made."""
+        made = cls(client, run, uri)
+        made._watch, made._figures, made._latest = watch, {}, {}
+        return made
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Collect metrics of one step, and let the watcher see them."""
+        super().log_metrics(metrics, step)
+        self._latest |= metrics
+        self._watch(metrics, step)
+
+    def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:
+        """Keep the latest of every name, for the end."""
+        self._figures[name] = figure
+
+    def log_config(self, config: Any) -> None:
+        """``config.yaml`` only: the parameters are those of the space."""
+        self.log_text(as_yaml(config)[0], "config.yaml")
+
+    @property
+    def directory(self) -> Path:
+        """Where its checkpoints are while it trains."""
+        return OUTPUTS / self.run_id
+
+    @tells_store_errors
+    def keep(self, model: Path) -> None:
+        """Put a model directory among the artifacts."""
+        self.client.log_artifacts(self.run_id, str(model), CHECKPOINT)
+
+    @tells_store_errors
+    def finish(
+        self, state: str, metrics: Mapping[str, float], *, step: int = 0, why: str = ""
+    ) -> None:
+        """Send what waits, and end with the trial's state.
+
+        Parameters
+        ----------
+        state
+            COMPLETE, PRUNED, FAIL or KILLED.
+        metrics
+            The final ones.
+        why
+            It failed or was pruned.
+        """
+        from mlflow.entities import Metric, RunTag
+        from mlflow.utils.time import get_current_time_millis
+
+        now = get_current_time_millis()
+        final = [Metric(metric_key(k), float(v), now, step) for k, v in metrics.items()]
+        waiting, self._metrics._waiting = self._metrics._waiting, []
+        tags = [RunTag(STATE_TAG, state)]
+        if why:
+            key = FAILURE_TAG if state == "FAIL" else "sweep.reason"
+            tags.append(RunTag(key, why[:LONGEST_TAG]))
+        every = waiting + final
+        for first in range(0, len(every) or 1, 1000):
+            last = first + 1000 >= len(every)
+            self.client.log_batch(
+                self.run_id, metrics=every[first : first + 1000], tags=tags if last else []
+            )
+        if state in ("COMPLETE", "PRUNED"):
+            for name, figure in self._figures.items():
+                MlflowRun.log_figure(self, figure, name)
+        self.client.set_terminated(self.run_id, STATUSES[state])
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def is_led(client: MlflowClient, run_id: str) -> bool:
+    """Whether the process that leads a study still runs, as far as this machine can tell."""
+    from tsfm.tracking.environment import host_name
+
+    run = client.get_run(run_id)
+    process = recorded_process(run.data.tags)
+    if run.info.status != "RUNNING" or process is None:
+        return False
+    return process.host != host_name() or process.is_alive()
+
+
+def end_as_finished(client: MlflowClient, record: MlflowRun) -> None:
+    """A study's run, whatever became of the processes that led it."""
+    for tag in {FAILURE_TAG, REAPED_TAG} & set(client.get_run(record.run_id).data.tags):
+        client.delete_tag(record.run_id, tag)
+    record.flush()
+    client.set_terminated(record.run_id, "FINISHED")
