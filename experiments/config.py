@@ -350,18 +350,33 @@ def resumed(config: Experiment) -> Experiment:
     """
     if not config.resume:
         return config
+    return stored_config(type(config), config.resume, resume=config.resume)
+
+
+Stored = TypeVar("Stored")
+
+
+def stored_config(schema: type[Stored], run_id: str, **changes: Any) -> Stored:
+    """The config that a run recorded, with some fields changed.
+
+    Raises
+    ------
+    TrackingError
+        When the run or its config is not there.
+    ConfigError
+        When its config cannot be read.
+    """
     from tsfm.tracking.experiment import stored_file
 
-    path = stored_file(config.resume, "config.yaml")
+    path = stored_file(run_id, "config.yaml")
     try:
-        stored = OmegaConf.load(path)
-        tree = OmegaConf.merge(writable(type(config)), stored, {"resume": config.resume})
+        tree = OmegaConf.merge(writable(schema), OmegaConf.load(path), changes)
         found = OmegaConf.to_object(tree)
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
-            f"the config of run {config.resume} cannot be read: {error}",
+            f"the config of run {run_id} cannot be read: {str(error).splitlines()[0]}",
             where=str(path),
             remedy="start a new run",
         ) from error
-    assert isinstance(found, type(config))
+    assert isinstance(found, schema)
     return found

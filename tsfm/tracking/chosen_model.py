@@ -139,7 +139,7 @@ def _registered(uri: str) -> ChosenModel:
                 f"mlflow run . -e promote -P model={name} -P version={versions[-1]}",
             )
     exact = pinned(uri)
-    return ChosenModel(uri=exact, directory=resolve(exact), model_id=_logged_model(client, exact))
+    return ChosenModel(uri=exact, directory=resolve(exact), model_id=logged_model(client, exact))
 
 
 def _versions(client: MlflowClient, name: str) -> list[int]:
@@ -147,18 +147,41 @@ def _versions(client: MlflowClient, name: str) -> list[int]:
     return sorted(int(v.version) for v in client.search_model_versions(f"name='{quoted}'"))
 
 
-def _logged_model(client: MlflowClient, uri: str) -> str | None:
-    """Its id, where the registry tells."""
+def versions_of(client: MlflowClient, model_id: str) -> list[str]:
+    """The registered versions of a logged model as ``models:/name/3``; none where it has none.
+
+    The registry keeps a version's files and run; the logged model is the one that lies there.
+    """
+    logged = client.get_logged_model(model_id)
+    found = client.search_model_versions(f"run_id='{logged.source_run_id}'")
+    return sorted(
+        f"models:/{one.name}/{one.version}"
+        for one in found
+        if one.source == logged.artifact_location
+    )
+
+
+def logged_model(client: MlflowClient, uri: str) -> str | None:
+    """The id of the logged model behind ``models:/name/3`` or ``models:/m-…``, where known."""
     from mlflow.exceptions import MlflowException
 
-    name, _, version = uri.removeprefix("models:/").partition("/")
-    if not version:
+    name, _, number = uri.removeprefix("models:/").partition("/")
+    if not number:
         return name if name.startswith("m-") else None
     try:
-        found = client.get_model_version(name, version)
+        version = client.get_model_version(name, number)
+        outputs = client.get_run(version.run_id).outputs
+        made = [output.model_id for output in outputs.model_outputs] if outputs else []
+        return next(
+            (
+                one
+                for one in made
+                if client.get_logged_model(one).artifact_location == version.source
+            ),
+            None,
+        )
     except MlflowException:
         return None
-    return getattr(found, "model_id", None)
 
 
 def _client() -> MlflowClient:

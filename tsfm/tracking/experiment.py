@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path("outputs")
 RUN_OF_GROUP = "TSFM_RUN_ID"
+RESUMED_TAG = "tsfm.resumed"
+"""How often a run was gone on with."""
 
 
 class SilentRun(NullLogger):
@@ -65,7 +67,7 @@ def open_experiment(
     CheckpointError
         When the run to resume left no checkpoints on this machine, or none can be written.
     """
-    if not _is_first_process():
+    if not is_first_process():
         _expect_resumable(resume)
         run_id = os.environ.get(RUN_OF_GROUP) or resume
         with tempfile.TemporaryDirectory() as passing:
@@ -76,7 +78,10 @@ def open_experiment(
     _expect_resumable(resume)
     reap(uri)
     with MlflowRun.start(name, entry_point=entry_point, resume=resume or None, uri=uri) as record:
-        if not resume:
+        if resume:
+            times = int(record.client.get_run(resume).data.tags.get(RESUMED_TAG, 0))
+            record.set_tags({RESUMED_TAG: str(times + 1)})
+        else:
             record.log_config(config)
         record.log_environment(seed=seed)
         output_directory(record).mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ def part_directory(record: MlflowRun | SilentRun, name: str) -> Path:
     return output_directory(record) / name
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this process is the first of all nodes.
 
     Under torchrun ``RANK`` counts them all. Otherwise nodes and processes are counted by those who

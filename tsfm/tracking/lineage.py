@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,34 @@ if TYPE_CHECKING:
     from tsfm.data.panel import Panel
 
 DIGEST_LENGTH = 32
+PANEL_TAG = "tsfm.panel."
+"""Of a run: of which whole panels it saw some items, bars or variates."""
+
+
+_DIGESTS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def panel_digest(panel: Panel) -> str:
     """The head of the fingerprint: MLflow keeps at most 36 characters (all are in the profile)."""
     return panel.fingerprint[:DIGEST_LENGTH]
+
+
+def whole_digest(panel: Panel) -> str:
+    """The fingerprint of the panel that this one is a view of, or its own."""
+    from tsfm.data.panel import Panel as Whole
+
+    store = panel._store
+    if store.state is not None:
+        return str(store.state["tsfm"]["fingerprint"])[:DIGEST_LENGTH]
+    if store not in _DIGESTS:
+        _DIGESTS[store] = panel_digest(Whole(store))
+    return _DIGESTS[store]
+
+
+def panel_tags(panel: Panel) -> dict[str, str]:
+    """What a run is found by that saw a part of a panel: its fingerprint, name and place."""
+    place = f" {Path(panel.path).resolve()}" if panel.path else ""
+    return {f"{PANEL_TAG}{whole_digest(panel)}": f"{panel.info.name}{place}"}
 
 
 def dataset(panel: Panel) -> Dataset:

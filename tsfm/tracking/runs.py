@@ -194,10 +194,11 @@ class MlflowRun:
         one_of("role", role, ROLES)
         from mlflow.entities import DatasetInput, InputTag
 
-        from tsfm.tracking.lineage import dataset
+        from tsfm.tracking.lineage import dataset, panel_tags
 
         tags = [InputTag("mlflow.data.context", role)]
         self.client.log_inputs(self.run_id, [DatasetInput(dataset(panel), tags)])
+        self.set_tags(panel_tags(panel))
 
     @tells_store_errors
     def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:
