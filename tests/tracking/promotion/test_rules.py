@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from support.promotion import planted, score_rows
 
-from tsfm.tracking.promotion.evidence import Evidence
+from tsfm.tracking.promotion.evidence import Evidence, SuiteEvidence
 from tsfm.tracking.promotion.rules import (
     BaselineRule,
     CalibrationRule,
@@ -15,6 +15,7 @@ from tsfm.tracking.promotion.rules import (
     ReloadRule,
     SizeRule,
     SkillRule,
+    SuiteRule,
     TasksRule,
 )
 
@@ -96,6 +97,9 @@ def test_leakage_and_unknown_provenance():
     assert not leaking.passed
     assert "5 of 9" in leaking.told
     assert not check(LeakageRule(), evidence(unknown_provenance=True)).passed
+    child = check(LeakageRule(), evidence(unknown_provenance=True, unknown_bases=("them/theirs",)))
+    assert not child.passed
+    assert "what its base model them/theirs was trained on" in child.told
     allowed = check(LeakageRule(allow_unknown=True), evidence(unknown_provenance=True))
     assert allowed.passed
     assert "nobody can tell" in allowed.told
@@ -116,3 +120,45 @@ def test_budgets(rule, field, limit):
     assert not over.passed
     assert f"at most {limit:g}" in over.told
     assert not check(rule, evidence(**{field: float("nan")})).passed
+
+
+def test_a_version_that_cannot_be_loaded_again_is_refused_with_the_reason():
+    told = "a fresh process did not load and forecast within 3 s"
+    finding = check(ReloadRule(), evidence(reload_difference=float("nan"), reload_problem=told))
+    assert not finding.passed
+    assert finding.told == told
+
+
+SUITE = SuiteRule(tasks="ohlcv", metric="crps")
+
+
+@pytest.mark.parametrize(("planted_skill", "passed"), [(0.2, True), (0.0, False), (-0.2, False)])
+def test_suites_are_judged_by_their_own_scores(planted_skill, passed):
+    vault = planted(0.0)
+    found = evidence(vault, suites=SuiteEvidence(scores=planted(planted_skill)))
+    finding = check(SUITE, found)
+    assert finding.passed is passed
+    assert "against old on ohlcv" in finding.told
+    same = check(SkillRule(), evidence(planted(planted_skill)))
+    assert finding.numbers["low"] == same.numbers["low"]
+
+
+def test_families_are_resampled_where_a_suite_names_them():
+    scores = planted(0.1)
+    families = {f"i{k}": f"family {k // 4}" for k in range(12)}
+    plain, grouped = (
+        check(SUITE, evidence(suites=SuiteEvidence(scores=scores, families=known))).numbers
+        for known in ({}, families)
+    )
+    assert grouped["clusters"] == 3 < plain["clusters"]
+    assert grouped["skill"] == pytest.approx(plain["skill"])
+
+
+def test_suites_without_evidence_refuse():
+    assert not check(SUITE, evidence()).passed
+    failed = SuiteEvidence(scores=planted(0.5), problems=("ohlcv/x: it is NaN",))
+    assert check(SUITE, evidence(suites=failed)).told == "ohlcv/x: it is NaN"
+    nothing = SuiteEvidence(scores=None, left_out=("ohlcv/x (old: broken)",))
+    finding = check(SUITE, evidence(suites=nothing))
+    assert not finding.passed
+    assert "old: broken" in finding.told

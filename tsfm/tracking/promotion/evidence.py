@@ -29,6 +29,28 @@ _SUMS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuiteEvidence:
+    """What candidate and rival answered to the task suites that a policy names.
+
+    Attributes
+    ----------
+    scores
+        Of both, by the rule's metric alone; None where they have no task in common.
+    problems
+        Tasks that the candidate could not answer, or had been trained on.
+    left_out
+        Tasks that the rival could not answer.
+    families
+        Cluster of an item, where a suite names one.
+    """
+
+    scores: pd.DataFrame | None
+    problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    families: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything that rules judge by.
 
@@ -44,16 +66,22 @@ class Evidence:
     leaks
         By task: what of its scored bars the candidate or its base models saw in training.
     unknown_provenance
-        Whether nobody can tell what the candidate was trained on.
+        Whether nobody can tell what the candidate or a base model of it was trained on.
+    unknown_bases
+        Such base models.
     milliseconds
         Wall time of the candidate's forecasts, per series.
     megabytes
         Size of its files.
     reload_difference
         Largest difference between forecasts of the model and of the model loaded again, relative
-        to the size of the forecasts.
+        to the size of the forecasts; NaN where it could not be loaded again.
+    reload_problem
+        Why it could not.
     looks
         Into the vault so far, this one included.
+    suites
+        Of the policy's rule ``suite``.
     """
 
     candidate: str
@@ -62,10 +90,13 @@ class Evidence:
     problems: tuple[str, ...] = ()
     leaks: Mapping[str, str] = field(default_factory=dict)
     unknown_provenance: bool = False
+    unknown_bases: tuple[str, ...] = ()
     milliseconds: float = 0.0
     megabytes: float = 0.0
     reload_difference: float = 0.0
+    reload_problem: str = ""
     looks: int = 1
+    suites: SuiteEvidence | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in SCORE_COLUMNS if name not in self.scores.columns]
@@ -123,6 +154,7 @@ def skill(
     confidence: float = 0.95,
     replicates: int = 2000,
     seed: int = 0,
+    families: Mapping[str, str] | None = None,
 ) -> Skill:
     """Paired, clustered bootstrap of a candidate's skill over a rival, over all tasks.
 
@@ -130,6 +162,11 @@ def skill(
     (:mod:`tsfm.evaluation.bootstrap`), variates of a task together. Tasks are independent strata of
     equal weight; their effective clusters are pooled as degrees of freedom are (Satterthwaite
     1946).
+
+    Parameters
+    ----------
+    families
+        What an item belongs to, where that is resampled instead of the item.
 
     Raises
     ------
@@ -145,6 +182,7 @@ def skill(
             f"{candidate} and {rival} have no window in common that {metric} scores",
             remedy="ask both the same tasks",
         )
+    known = families or {}
     rows, strata, sizes, names = [], [], [], []
     for number, (task, windows) in enumerate(pairs.groupby("task", sort=True)):
         points, draws, counts = [], [], []
@@ -154,7 +192,8 @@ def skill(
             ]
             drawn = bootstrap_ratios(
                 np.stack(sums[:2]), np.stack(sums[2:]),
-                items=cell["item_id"].to_numpy(), blocks=cell["block"].to_numpy(),
+                items=cell["item_id"].map(lambda item: known.get(item, item)).to_numpy(),
+                blocks=cell["block"].to_numpy(),
                 rng=np.random.default_rng([seed, number]),
                 cluster=str(cell["cluster"].iloc[0]), replicates=replicates,
             )  # fmt: skip

@@ -13,14 +13,13 @@ from tsfm.errors import TrackingError, UserError
 from tsfm.evaluation.backtest import backtest
 from tsfm.evaluation.metrics import concat_scores, score
 from tsfm.tracking.promotion.evidence import Evidence
+from tsfm.tracking.promotion.reload import Reloaded, reloaded
+from tsfm.tracking.promotion.suites import ask_suites
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tsfm.data.panel import Panel
     from tsfm.evaluation.backtest import Backtest
-    from tsfm.evaluation.tasks import Task
-    from tsfm.models.base import Forecaster
     from tsfm.tracking.promotion.contestant import Contestant
     from tsfm.tracking.promotion.policy import Policy
     from tsfm.tracking.promotion.vault import Vault
@@ -58,10 +57,12 @@ def examine(
     if rival is not None:
         scores += _answers_of_rival(rival, vault)
     answers = _answers_of_candidate(candidate, vault)
-    reload = policy.rule("reload")
-    difference = 0.0
+    reload, suite = policy.rule("reload"), policy.rule("suite")
+    again, suites = Reloaded(difference=0.0), None
     if reload is not None and not answers.problems:
-        difference = _reload_difference(candidate, vault, reload.windows)
+        again = reloaded(candidate, vault, reload)
+    if suite is not None and not answers.problems:
+        suites = ask_suites(candidate, rival, policy.baseline, suite)
     provenance = candidate.provenance()
     return Evidence(
         candidate=candidate.name,
@@ -69,11 +70,14 @@ def examine(
         scores=concat_scores([*answers.scores, *scores]),
         problems=tuple(answers.problems),
         leaks={} if provenance is None else _leaks(provenance, vault),
-        unknown_provenance=provenance is None,
+        unknown_provenance=provenance is None or not provenance.is_complete,
+        unknown_bases=() if provenance is None else provenance.unknown,
         milliseconds=1e3 * float(np.mean(answers.seconds)) if answers.seconds else float("nan"),
         megabytes=candidate.megabytes,
-        reload_difference=difference,
+        reload_difference=again.difference,
+        reload_problem=again.problem,
         looks=looks,
+        suites=suites,
     )
 
 
@@ -139,23 +143,6 @@ def _flaws(result: Backtest) -> list[str]:
     crossing = int((result.crossed & observed).sum())
     told = [f"{empty} of {int(observed.sum())} forecasts are NaN"] if empty else []
     return told + ([f"the quantiles of {crossing} forecasts cross"] if crossing else [])
-
-
-def _reload_difference(candidate: Contestant, vault: Vault, windows: int) -> float:
-    first, second = candidate.load(), candidate.load()
-    return max(
-        float(np.nanmax(np.abs(a - b)) / max(float(np.nanmax(np.abs(a))), 1e-12))
-        for a, b in (
-            (_quantiles(first, task, panel, windows), _quantiles(second, task, panel, windows))
-            for task, panel in vault.tasks
-        )
-    )
-
-
-def _quantiles(model: Forecaster, task: Task, panel: Panel, windows: int) -> np.ndarray:
-    history = task.history if model.reads_history else task.context
-    context = next(iter(task.contexts(panel, windows, history)))
-    return model.predict(context, task.horizon, task.quantile_levels).quantiles
 
 
 def _one_line(error: Exception) -> str:

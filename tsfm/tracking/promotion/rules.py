@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from tsfm.errors import ConfigError, one_of
+from tsfm.errors import ConfigError, UserError, one_of
 
 if TYPE_CHECKING:
     from tsfm.tracking.promotion.evidence import Evidence, Skill
@@ -193,7 +193,10 @@ class LeakageRule:
         unknown = evidence.unknown_provenance and not self.allow_unknown
         told = "; ".join(leaks) or "no overlap of training and vault"
         if evidence.unknown_provenance:
-            told = "nobody can tell what it was trained on: its provenance.json is missing"
+            bases = ", ".join(evidence.unknown_bases)
+            who, whose = (f"its base model {bases}", "that") if bases else ("it", "its")
+            told = f"nobody can tell what {who} was trained on: {whose} provenance.json is missing"
+            told = "; ".join([*leaks, told])
         return Finding(
             rule=self.name,
             passed=not leaks and not unknown,
@@ -234,16 +237,25 @@ class ReloadRule:
         Of every task that are forecast again.
     tolerance
         Of the difference, relative to the size of the forecasts.
+    fresh_process
+        In a process of its own, as a server would be.
+    seconds
+        After which that process is ended, and the rule has failed.
     """
 
     name: ClassVar[str] = "reload"
     windows: int = 4
     tolerance: float = 1e-5
+    fresh_process: bool = True
+    seconds: float = 300.0
 
     def __post_init__(self) -> None:
         _expect(self.name, self.windows >= 1, f"windows={self.windows}", "1 or more")
+        _expect(self.name, self.seconds > 0, f"seconds={self.seconds:g}", "more than 0")
 
     def check(self, evidence: Evidence, seed: int, replicates: int) -> Finding:  # noqa: ARG002
+        if evidence.reload_problem:
+            return _missing(self.name, evidence.reload_problem)
         unit = "relative difference after loading again"
         return _at_most(self.name, evidence.reload_difference, self.tolerance, unit)
 
@@ -259,9 +271,70 @@ class LooksRule:
         return _at_most(self.name, evidence.looks, self.at_most, "looks into the vault")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuiteRule:
+    """Better than the champion on task suites, paired on the same windows.
+
+    Of what ``evaluate`` has kept nothing is computed again. A task that the candidate cannot
+    answer, or whose answers it was trained on, refuses it.
+
+    Attributes
+    ----------
+    tasks
+        Suites, or single tasks of them, with commas.
+    metric
+        A loss of these tasks.
+    above
+        What the lower end of the skill's interval must exceed.
+    confidence
+        Of the interval.
+    """
+
+    name: ClassVar[str] = "suite"
+    tasks: str = ""
+    metric: str = "sql"
+    above: float = 0.0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        from tsfm.evaluation.suites import load_suite
+
+        _expect(self.name, 0.5 < self.confidence < 1, f"confidence={self.confidence}", "0.5 to 1")
+        _expect(self.name, -1 < self.above < 1, f"above={self.above}", "-1 to 1")
+        _expect_loss(self.name, self.metric)
+        try:
+            load_suite(self.tasks)
+        except UserError as error:
+            raise ConfigError(f"rules.{self.name}: {error.what}", remedy=error.remedy) from error
+
+    def check(self, evidence: Evidence, seed: int, replicates: int) -> Finding:
+        from tsfm.tracking.promotion.evidence import skill
+
+        found = evidence.suites
+        if found is None or found.problems:
+            told = "; ".join(found.problems) if found else f"{self.tasks} was not asked"
+            return _missing(self.name, told)
+        rest = f"; without {', '.join(found.left_out)}" if found.left_out else ""
+        if found.scores is None:
+            return _missing(self.name, f"no task of {self.tasks} that both answer{rest}")
+        own = skill(
+            found.scores, evidence.candidate, evidence.rival, metric=self.metric,
+            confidence=self.confidence, replicates=replicates, seed=seed, families=found.families,
+        )  # fmt: skip
+        return Finding(
+            rule=self.name,
+            passed=own.low > self.above,
+            told=f"{self.metric} against {evidence.rival} on {self.tasks} {own}, at "
+            f"{self.confidence:.4g} confidence; its lower end must exceed {self.above:+.1%}{rest}",
+            numbers={
+                "skill": own.value, "low": own.low, "high": own.high, "clusters": own.clusters,
+            },
+        )  # fmt: skip
+
+
 RULES: tuple[type[Any], ...] = (
     SkillRule, BaselineRule, TasksRule, CalibrationRule, LeakageRule, LatencyRule, SizeRule,
-    ReloadRule, LooksRule,
+    ReloadRule, LooksRule, SuiteRule,
 )  # fmt: skip
 
 
