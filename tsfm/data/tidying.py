@@ -206,15 +206,13 @@ def _numbers(
     return numbers
 
 
-def _note(
-    notes: Notes, names: Sequence[str], chosen: Sequence[int] | np.ndarray, text: str
-) -> None:
+def _note(notes: Notes, names: np.ndarray, chosen: Sequence[int] | np.ndarray, text: str) -> None:
     for code in chosen:
         notes.setdefault(str(names[code]), []).append(text)
 
 
 def _note_disorder(
-    notes: Notes, names: Sequence[str], codes: Int[np.ndarray, " row"], stamps: np.ndarray
+    notes: Notes, names: np.ndarray, codes: Int[np.ndarray, " row"], stamps: np.ndarray
 ) -> None:
     grouped = np.argsort(codes, kind="stable")
     same = np.diff(codes[grouped]) == 0
@@ -226,7 +224,7 @@ def _note_disorder(
 
 def _once(
     notes: Notes,
-    names: Sequence[str],
+    names: np.ndarray,
     codes: Int[np.ndarray, " row"],
     stamps: np.ndarray,
     values: Float[np.ndarray, "column row"],
@@ -256,7 +254,7 @@ def _once(
 
 def _on_grid(
     notes: Notes,
-    names: Sequence[str],
+    names: np.ndarray,
     codes: Int[np.ndarray, " row"],
     stamps: np.ndarray,
     values: Float[np.ndarray, "column row"],

@@ -184,9 +184,10 @@ def _short_histories(panel: Panel, origins: Int[np.ndarray, " item"], longest: i
 def _gaps(forecaster: Forecaster, context: Context, forecast: Forecast) -> Notes:
     """Refuses a forecast that is no number, and notes variates and dates that it lacks."""
     seen = context.observed.any(axis=1)
-    lacking = ~np.isfinite(forecast.mean).all(axis=1)
-    lacking |= ~np.isfinite(forecast.quantiles).all(axis=(1, 3))
-    wrong = np.argwhere(lacking & seen)
+    numbers = np.isfinite(forecast.mean)[..., None] & np.isfinite(forecast.quantiles)
+    covered = numbers.any(axis=(0, 1, 3))
+    lacking = ~numbers.all(axis=(1, 3)) & seen
+    wrong = np.argwhere(lacking & (covered | ~covered.any()))
     if len(wrong):
         item, variate = wrong[0]
         raise DataError(
@@ -198,6 +199,9 @@ def _gaps(forecaster: Forecaster, context: Context, forecast: Forecast) -> Notes
     notes: Notes = {}
     for item, variate in np.argwhere(~seen & context.variates):
         told = f"{context.variate_names[variate]} has no observed value in the context"
+        notes.setdefault(context.item_ids[item], []).append(told)
+    for item, variate in np.argwhere(seen & ~covered):
+        told = f"{forecaster.name} does not forecast {context.variate_names[variate]}"
         notes.setdefault(context.item_ids[item], []).append(told)
     dates = forecast.timestamps
     undated = np.ones(context.batch_size, bool) if dates is None else np.isnat(dates).any(axis=1)

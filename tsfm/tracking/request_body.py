@@ -175,7 +175,9 @@ def _from_csv(body: bytes, columns: Collection[str], limits: ServingLimits) -> p
             where="body",
             remedy=f"give one header line with {', '.join(columns)}, and UTF-8 text",
         ) from error
-    return _framed({str(name): frame[name] for name in frame}, list(frame), columns, "CSV")
+    return _framed(
+        {str(name): frame[name] for name in frame}, list(map(str, frame)), columns, "CSV"
+    )
 
 
 def _from_parquet(body: bytes, columns: Collection[str], limits: ServingLimits) -> pd.DataFrame:

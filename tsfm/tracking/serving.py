@@ -192,7 +192,7 @@ def _shown(value: object) -> str:
     return shortened(repr(value)[:200])
 
 
-def _are_levels(levels: Sequence[Any]) -> bool:
+def _are_levels(levels: Sequence[Any] | np.ndarray) -> bool:
     if not all(isinstance(level, (int, float, np.number)) for level in levels):
         return False
     bounded = (0.0, *levels, 1.0)
