@@ -162,8 +162,9 @@ class _Cell:
             totals.add(table)
         model = _loaded(contender, loaded)
         _expect_able(model, task, panel)
+        model = contender.prepared(model, task, panel)
         parts = stream(
-            contender.prepared(model, task), task, panel, batch_size=self.batch_size,
+            model, task, panel, batch_size=self.batch_size,
             windows=self.windows, first=totals.windows, name=contender.name, progress=self.show,
         )  # fmt: skip
         is_kept = True

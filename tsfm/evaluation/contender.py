@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from tsfm.errors import DataError
 from tsfm.evaluation.tasks import Task
 
 if TYPE_CHECKING:
+    from tsfm.data.panel import Panel
     from tsfm.models.base import Forecaster
     from tsfm.models.foreign.config import ForeignConfig
 
@@ -63,10 +64,13 @@ class Contender:
             return foreign_digest(self.foreign)
         if self.directory is not None:
             return digest_of_files(self.directory)
-        from tsfm.models import model_class
+        from tsfm.models import FITTED, model_class
 
-        source = Path(inspect.getfile(model_class(self.name))).read_bytes()
-        return sha256(self.name.encode() + source).hexdigest()[:16]
+        told = sha256(self.name.encode())
+        told.update(Path(inspect.getfile(model_class(self.name))).read_bytes())
+        if self.name in FITTED:
+            told.update(Path(__file__).with_name("fitting.py").read_bytes())
+        return told.hexdigest()[:16]
 
     def load(self) -> Forecaster:
         """The forecaster, from its files."""
@@ -74,13 +78,11 @@ class Contender:
 
         return load_local(self.name if self.directory is None else self.directory)
 
-    def prepared(self, model: Forecaster, task: Task) -> Forecaster:
-        """A statistical baseline looks back at least as far as models do."""
-        from tsfm.models.statistical import Baseline
+    def prepared(self, model: Forecaster, task: Task, panel: Panel) -> Forecaster:
+        """As a task asks it: see :func:`tsfm.evaluation.fitting.prepared`."""
+        from tsfm.evaluation.fitting import prepared
 
-        if isinstance(model, Baseline):
-            return replace(model, max_history=max(model.max_history, task.context))
-        return model
+        return prepared(model, task, panel)
 
     def parameters(self, model: Forecaster) -> int | None:
         """How many it has, where it tells."""

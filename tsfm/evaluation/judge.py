@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import pandas as pd
 
 from tsfm.data.panel import Panel
 from tsfm.errors import ConfigError
 from tsfm.evaluation.backtest import Backtest, backtest
+from tsfm.evaluation.fitting import prepared
 from tsfm.evaluation.leaderboard import compare, leaderboard
 from tsfm.evaluation.metrics import concat_scores, score
 from tsfm.evaluation.tasks import Task
 from tsfm.models import model_class
 from tsfm.models.base import Forecaster
-from tsfm.models.statistical import Baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,9 @@ def judge(
     for task, panel in tasks:
         results = [backtest(model, task, panel, name=own)]
         results += [backtest(one, task, panel, name=n) for n, one in (others or {}).items()]
-        results += [backtest(_baseline(baseline, task), task, panel) for baseline in baselines]
+        for baseline in baselines:
+            asked = prepared(model_class(baseline)(), task, panel)
+            results.append(backtest(asked, task, panel))
         backtests[task.name] = results
     scores = concat_scores([score(result) for results in backtests.values() for result in results])
     return Verdict(
@@ -94,9 +95,3 @@ def judge(
         comparison=compare(scores, own, metric),
         backtests=backtests,
     )
-
-
-def _baseline(name: str, task: Task) -> Baseline:
-    """It looks back at least as far as the model does."""
-    baseline = cast(Baseline, model_class(name)())
-    return replace(baseline, max_history=max(baseline.max_history, task.context))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -114,6 +114,30 @@ class DLinear(Forecaster):
     def __init__(self, config: DLinearConfig | None = None, fitted: Fitted | None = None) -> None:
         self.config = config or DLinearConfig()
         self.fitted = fitted
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> Self:
+        """Unfitted, with some settings.
+
+        Raises
+        ------
+        ConfigError
+            When a name is not a setting or a value is not allowed.
+        """
+        return cls(DLinearConfig.from_dict(values))
+
+    def sized(
+        self,
+        *,
+        context: int,
+        horizon: int,
+        season: int,  # noqa: ARG002
+        levels: Sequence[float],  # noqa: ARG002
+        available: int,
+    ) -> Self:
+        """Unfitted, for questions of that size; its context is at most an eighth of the series."""
+        longest = max(2, (available - horizon) // 8)
+        return type(self)(replace(self.config, context=min(context, longest), horizon=horizon))
 
     def fit(self, panel: Panel | Sequence[Panel]) -> Self:
         """Estimate the map; windows with an unobserved value are left out.

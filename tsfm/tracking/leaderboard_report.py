@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from tsfm.tracking.runs import MlflowRun
 
 ALL, BASELINES = "all", "baselines"
-STATISTICAL = ("random_walk", "theta", "auto_ets", "parroting", "mean", "linear_extrapolation")
+STATISTICAL = (
+    "random_walk", "drift", "garch_walk", "har", "theta", "auto_ets", "parroting", "mean",
+    "linear_extrapolation", "dlinear", "lightgbm",
+)  # fmt: skip
 """What ``baselines`` stands for, beside the one that errors are relative to."""
 
 
