@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.axes import Scale
 from sweeps.findings import Findings
-from tsfm.evaluation.plot_style import FAINT, INK, MODEL, OTHERS, figure_grid, legend_below
+from tsfm.evaluation.plot_style import FAINT, INK, INNER, MODEL, OTHERS, figure_grid, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,7 @@ def importance(findings: Findings) -> Figure | None:
             for place, (label, shares) in enumerate(found.items()):
                 at = np.arange(len(names)) + (len(found) - 1) / 2 * thickness - place * thickness
                 widths = [shares.get(name, 0.0) for name in names]
-                color = (MODEL, "#86bcdc")[place]
+                color = (MODEL, INNER)[place]
                 meaning = {"PED-ANOVA": "being in the best tenth", "fANOVA": "share of variance"}
                 axis.barh(
                     at, widths, height=thickness, color=color, label=f"{meaning[label]} ({label})"

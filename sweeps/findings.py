@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.parameters import SearchParameter
 from sweeps.space import Objective, Space
@@ -23,8 +25,8 @@ FEWEST_FOR_IMPORTANCE = 8
 MOST_FOR_FANOVA = 300
 """Complete trials: below the one an importance is chance, above the other fANOVA takes seconds."""
 
-STEPS, PLANNED = "steps", "planned_steps"
-"""User attributes of trials: training steps taken, and those of a whole training."""
+STEPS, WHOLE = "steps", ("max_steps", "trainer.max_steps")
+"""User attribute of trials: training steps taken; parameters that say how many are planned."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -40,6 +42,8 @@ class Findings:
         Of the study.
     best
         The best trial, or the Pareto front; empty before one is complete.
+    base
+        Parameters of the experiment where nothing is searched.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Findings:
     trials: tuple[FrozenTrial, ...]
     best: tuple[FrozenTrial, ...]
     standing: Standing
+
+    base: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: SweepStudy) -> Findings:
@@ -58,6 +64,7 @@ class Findings:
             trials=tuple(shown),
             best=tuple(one for one in study.best() if _counts(one)),
             standing=study.standing(),
+            base=study.base,
         )
 
     @property
@@ -118,37 +125,27 @@ class Findings:
         shares = next(iter(self.importances[order].values()), {})
         return tuple(sorted(self.varied, key=lambda one: -shares.get(one.name, 0.0)))
 
-    def plain(self) -> optuna.Study:
-        """A study in memory of these trials alone, for Optuna's functions."""
-        study = optuna.create_study(directions=self.space.directions)
-        study.add_trials(
-            [
-                create_trial(
-                    state=one.state,
-                    values=one.values if one.state == TrialState.COMPLETE else None,  # noqa: PD011
-                    params=one.params,
-                    distributions=one.distributions,
-                    intermediate_values=one.intermediate_values,
-                    user_attrs={"trial": one.number},
-                )
-                for one in self.trials
-            ]
-        )
-        return study
+    def plain(self, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
+        """These trials alone, or some of them, as a study for Optuna's functions to look at."""
+        return _Shown(self, self.trials if trials is None else trials)
 
     def steps(self) -> tuple[float, float]:
-        """Training steps that complete and pruned trials took, and that they would have taken.
+        """Training steps of complete and pruned trials, and how many more without pruning.
 
         Where trials did not record them, validations stand for steps.
         """
         tried = [one for one in self.trials if one.state != TrialState.FAIL]
-        if not tried:
-            return 0.0, 0.0
-        if all(STEPS in one.user_attrs and PLANNED in one.user_attrs for one in tried):
-            taken = sum(one.user_attrs[STEPS] for one in tried)
-            return float(taken), float(sum(one.user_attrs[PLANNED] for one in tried))
-        reports = [len(one.intermediate_values) for one in tried]
-        return float(sum(reports)), float(max(reports) * len(reports))
+        taken: list[float] = [len(one.intermediate_values) for one in tried]
+        planned: list[float] = [max(taken, default=0.0)] * len(tried)
+        if all(STEPS in one.user_attrs and self._planned(one) for one in tried):
+            taken = [float(one.user_attrs[STEPS]) for one in tried]
+            planned = [self._planned(one) for one in tried]
+        spared = [
+            max(whole - done, 0.0)
+            for one, done, whole in zip(tried, taken, planned)
+            if one.state == TrialState.PRUNED
+        ]
+        return float(sum(taken)), float(sum(spared))
 
     def table(self) -> pd.DataFrame:
         """One row per trial: state, objectives, parameters, steps, seconds, failure, run."""
@@ -189,6 +186,11 @@ class Findings:
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step else None
         return {name: last if len(names) == 1 else None for name in names}
 
+    def _planned(self, trial: FrozenTrial) -> float:
+        """Training steps of a whole training; 0 where unknown."""
+        known = {**self.base, **trial.params}
+        return float(next((known[name] for name in WHOLE if known.get(name)), 0))
+
     def sign(self, order: int = 0) -> float:
         """1 where less is better, -1 where more is."""
         return 1.0 if self.objectives[order].direction == "minimize" else -1.0
@@ -222,6 +224,29 @@ class Findings:
                 )
                 found[label] = {name: float(share) for name, share in shares.items()}
         return found
+
+
+class _Shown(optuna.Study):
+    """Trials under their own numbers, without attributes, which Optuna shows at every point."""
+
+    def __init__(self, findings: Findings, trials: Sequence[FrozenTrial]) -> None:
+        directions = [StudyDirection[one.upper()] for one in findings.space.directions]
+        made = optuna.create_study(directions=directions)
+        super().__init__(made.study_name, made._storage)
+        self._shown = [_bare(one) for one in trials]
+
+    def get_trials(
+        self,
+        deepcopy: bool = True,  # noqa: ARG002
+        states: Any = None,
+    ) -> list[FrozenTrial]:
+        return [one for one in self._shown if states is None or one.state in states]
+
+
+def _bare(trial: FrozenTrial) -> FrozenTrial:
+    bare = copy(trial)
+    bare._user_attrs, bare._system_attrs = {}, {}
+    return bare
 
 
 def _counts(trial: FrozenTrial) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import TrialState
+import numpy as np
+from optuna.trial import FrozenTrial
 
 from sweeps.figures import FEWEST_FOR_CONTOUR, MOST_OF_CONTOUR, MOST_PARALLEL, MOST_SLICES
 from sweeps.findings import Findings
+from tsfm.evaluation.plot_style import INNER, MODEL
 
 if TYPE_CHECKING:
-    import optuna
     from plotly.graph_objects import Figure
 
+COLORS = {"PED-ANOVA": MODEL, "fANOVA": INNER}
 MOST_CURVES = 200
 MOST_IN_CONTOUR = 300
 """Trials: Plotly draws contours over every pair of their values."""
@@ -64,13 +66,18 @@ def figures(findings: Findings) -> Iterator[tuple[str, Figure]]:
             )
             few = shown[:MOST_OF_CONTOUR]
             if len(few) > 1 and len(findings.complete) >= FEWEST_FOR_CONTOUR:
-                thinned = _best_of(study, findings, order)
+                thinned = findings.plain(_better(findings, order))
                 yield f"Contours{of}", _made(drawn.plot_contour, thinned, params=few, **judged)
     if len(findings.objectives) in (2, 3):
         labels = [one.metric for one in findings.objectives]
         yield "Pareto front", _made(drawn.plot_pareto_front, study, target_names=labels)
     if not several and any(len(one.intermediate_values) > 1 for one in findings.trials):
-        yield "Validations", _made(drawn.plot_intermediate_values, _thinned(study, MOST_CURVES))
+        yield (
+            "Validations",
+            _made(
+                drawn.plot_intermediate_values, findings.plain(_every(findings.trials, MOST_CURVES))
+            ),
+        )
     if any(one.datetime_start for one in findings.trials):
         yield "Timeline", _made(drawn.plot_timeline, study)
 
@@ -79,7 +86,8 @@ def _made(draw: Callable[..., Any], *args: Any, **options: Any) -> Figure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure: Figure = draw(*args, **options)
-    figure.update_layout(template="plotly_white", title=None, margin={"t": 20})
+    layout = {"template": "plotly_white", "title": None, "margin": {"t": 20}, "width": None}
+    figure.update_layout(layout, autosize=True)
     return figure
 
 
@@ -93,6 +101,7 @@ def _importance(findings: Findings, order: int) -> Figure:
             x=[shares.get(name) for name in names],
             name=label,
             orientation="h",
+            marker_color=COLORS[label],
             hovertemplate="%{y}: %{x:.1%}",
         )
         for label, shares in reversed(findings.importances[order].items())
@@ -106,28 +115,15 @@ def _importance(findings: Findings, order: int) -> Figure:
     return figure
 
 
-def _thinned(study: optuna.Study, most: int) -> optuna.Study:
+def _every(trials: Sequence[FrozenTrial], most: int) -> Sequence[FrozenTrial]:
     """Every n-th of too many trials."""
-    import optuna
-
-    trials = study.get_trials(deepcopy=False)
-    if len(trials) <= most:
-        return study
-    fewer = optuna.create_study(directions=study.directions)
-    fewer.add_trials(trials[:: -(-len(trials) // most)])
-    return fewer
+    return trials[:: -(-len(trials) // most) or 1]
 
 
-def _best_of(study: optuna.Study, findings: Findings, order: int) -> optuna.Study:
+def _better(findings: Findings, order: int) -> list[FrozenTrial]:
     """The better ones of too many complete trials."""
-    import optuna
-
-    sign = findings.sign(order)
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    fewer = optuna.create_study(directions=study.directions)
-    best_first = sorted(complete, key=lambda one: sign * one.values[order])  # noqa: PD011
-    fewer.add_trials(best_first[:MOST_IN_CONTOUR])
-    return fewer
+    best_first = np.argsort(findings.losses(order), kind="stable")[:MOST_IN_CONTOUR]
+    return [findings.complete[int(place)] for place in best_first]
 
 
 def _part(title: str, figure: Figure) -> tuple[str, str]:
