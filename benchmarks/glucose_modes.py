@@ -1,13 +1,14 @@
 """Ways to fine-tune on glucose, side by side: what each trains, costs and gains.
 
     python benchmarks/glucose_modes.py data=my_cgm
-    python benchmarks/glucose_modes.py data=my_cgm base_model=ttm-base max_steps=600 lr=1e-3
+    python benchmarks/glucose_modes.py data=my_cgm base_model=ttm-base max_steps=600 lr=1e-3,3e-4
 
 Takes the parameters of ``-e finetune`` but for ``mode`` and ``lora_rank``. Every way starts from
 the same base model, sees the same windows of the same people and answers the same questions, about
-people never seen and later days of those seen. Prints trainable parameters, seconds, peak memory
-(each way is a process of its own) and RMSE in mg/dL with gains over persistence and the zero-shot
-base (95 % intervals, bootstrapped over patients), and writes them to ``--out FOLDER`` as CSV.
+people never seen and later days of those seen; of several learning rates each takes the one of the
+least validation loss, whose cost is told. Prints trainable parameters, seconds, peak memory (each
+way is a process of its own) and RMSE in mg/dL with gains over persistence and the zero-shot base
+(95 % intervals, bootstrapped over patients), and writes them to ``--out FOLDER`` as CSV.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def measured(words: list[str], way: str, directory: str) -> tuple[dict[str, obje
     from tsfm.models import model_class
     from tsfm.tracking.experiment import SilentRun
 
+    rates, words = rates_of(words)
     config = compose_config("finetune", FinetuneConfig, finetune.PARAMETERS, words)
     base = finetune.find_base(config)
     source = finetune.load_data(config, base)
@@ -76,16 +78,23 @@ def measured(words: list[str], way: str, directory: str) -> tuple[dict[str, obje
     else:
         mode, rank = WAYS[way]
         adaptation = replace(config.adaptation, mode=mode, lora_rank=rank, lora_alpha=2.0 * rank)
-        config = replace(
-            config, adaptation=adaptation, trainer=replace(config.trainer, progress=False)
-        )
-        start = finetune.load_base(config, base, source.panels[0])
-        trained = finetune.train(start, held_out, config, SilentRun(Path(directory)))
+        quiet = replace(config.trainer, progress=False)
+        tried = {}
+        for rate in rates if mode != "zero_shot" else rates[:1]:
+            recipe = replace(config.recipe, lr=rate)
+            tuned = replace(config, adaptation=adaptation, trainer=quiet, recipe=recipe)
+            start = finetune.load_base(tuned, base, source.panels[0])
+            output = SilentRun(Path(directory) / str(rate))
+            tried[rate] = finetune.train(start, held_out, tuned, output)
+        rate = min(tried, key=lambda rate: tried[rate].result.validation_loss or 0.0)
+        trained = tried[rate]
         models = {way: trained.result.model}
         cost = {
             "way": way,
             "trainable": trained.adapted.trainable,
             "of": trained.adapted.parameters,
+            "lr": rate if mode != "zero_shot" else None,
+            "validation": {rate: one.result.validation_loss for rate, one in tried.items()},
             "steps": trained.result.steps,
             "best step": trained.result.best_step,
             "seconds": round(trained.result.train_seconds, 1),
@@ -97,6 +106,13 @@ def measured(words: list[str], way: str, directory: str) -> tuple[dict[str, obje
         for task, panel in tasks
     ]
     return cost, concat_clinical(frames).astype({"model": str, "task": str, "metric": str})
+
+
+def rates_of(words: list[str]) -> tuple[list[float | None], list[str]]:
+    """The learning rates among the words (None: the recipe's own), and the other words."""
+    rest = [word for word in words if not word.startswith("lr=")]
+    given = [word.removeprefix("lr=") for word in words if word.startswith("lr=")]
+    return [float(rate) for rate in given[-1].split(",")] if given else [None], rest
 
 
 def errors_of(scores: pd.DataFrame) -> pd.DataFrame:
