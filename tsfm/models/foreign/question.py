@@ -135,6 +135,7 @@ def _forecast(
 
 def _shaped(name: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """Of that shape; the axis of variates may be missing where there is one alone."""
+    given = np.shape(values)
     variate = 2 if name == "quantiles" else len(shape) - 1
     if shape[variate] == 1 and np.ndim(values) == len(shape) - 1:
         values = np.expand_dims(values, variate)
@@ -143,7 +144,7 @@ def _shaped(name: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray
     )
     if not right:
         wanted = tuple("any" if size is None else size for size in shape)
-        raise DataError(f"{name} has shape {np.shape(values)} instead of {wanted}")
+        raise DataError(f"{name} has shape {given} instead of {wanted}")
     return np.asarray(values, np.float32)
 
 
