@@ -122,6 +122,8 @@ class DynamicsConfig(TrainingConfig):
         Variates drawn from each training window; 0: all of them.
     augmentations
         Of training windows: ``none``, ``panda`` or ``dystformer``.
+    augmentation_rate
+        Share of the windows that are augmented; empty: the preset's.
     seeds
         Trainings of every arm, by ``seed``, ``seed + 1`` …
     scales
@@ -137,6 +139,7 @@ class DynamicsConfig(TrainingConfig):
     base_model: str = ""
     train_variates: int = 3
     augmentations: str = "panda"
+    augmentation_rate: float | None = None
     seeds: int = 1
     scales: str = ""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
@@ -146,6 +149,7 @@ class DynamicsConfig(TrainingConfig):
         super().__post_init__()
         one_of("channel_mixing", self.channel_mixing, (*ARMS, "both"))
         one_of("augmentations", self.augmentations, ("none", *PRESETS))
+        self.augment  # noqa: B018  (checks the rate)
         if type(self.model).__name__ not in KINDS:
             raise ConfigError(
                 f"model={type(self.model).__name__} has no arms with and without channel mixing",
@@ -214,7 +218,9 @@ class DynamicsConfig(TrainingConfig):
     def augment(self) -> AugmentationConfig | None:
         if self.augmentations == "none":
             return None
-        return AugmentationConfig.preset(self.augmentations)
+        preset = AugmentationConfig.preset(self.augmentations)
+        rate = self.augmentation_rate
+        return preset if rate is None else replace(preset, rate=rate)
 
     @property
     def study(self) -> tuple[Scale, ...]:

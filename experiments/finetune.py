@@ -19,12 +19,13 @@ from experiments.config import described, model_name, resumed
 from experiments.finetune_config import ALL, AUTO, NONE, SCRATCH, FinetuneConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tsfm.data.glucose import holdouts
     from tsfm.data.panel import Panel
     from tsfm.data.provenance import Provenance
-    from tsfm.data.sources import Source
+    from tsfm.data.sources import Source, SourceConfig
     from tsfm.evaluation.findings import Findings
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.evaluation.tasks import Task
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tsfm.models.starting import Start
     from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.callbacks import ValidationHook
     from tsfm.training.config import TrainerConfig
     from tsfm.training.trainer import FitResult
 
@@ -213,12 +215,14 @@ def zero_shot(config: FinetuneConfig, base: Base, panel: Panel) -> dict[str, For
 # --- data -----------------------------------------------------------------------------------------
 
 
-def load_data(config: FinetuneConfig, base: Base) -> Source:
-    """Panels with the covariates that were asked for."""
+def load_data(
+    config: FinetuneConfig, base: Base, load: Callable[[SourceConfig], Source] | None = None
+) -> Source:
+    """Panels with the covariates that were asked for; ``load`` in place of ``load_source``."""
     from tsfm.data.covariates import narrowed
     from tsfm.data.sources import load_source
 
-    source = load_source(config.data)
+    source = (load or load_source)(config.data)
     sees = base.kind == "moirai" or (
         base.directory is None and model_name(config.model) == "moirai"
     )
@@ -290,7 +294,11 @@ class Trained:
 
 
 def train(
-    start: Start, held_out: list[HoldOut], config: FinetuneConfig, record: MlflowRun | SilentRun
+    start: Start,
+    held_out: list[HoldOut],
+    config: FinetuneConfig,
+    record: MlflowRun | SilentRun,
+    on_validation: ValidationHook | None = None,
 ) -> Trained:
     """Train what the mode says should be trained, watched on the validation period."""
     from tsfm.evaluation.judge import expect_able
@@ -326,7 +334,7 @@ def train(
                 output_dir=output,
                 resume_from=last_checkpoint(output) if config.resume else None,
                 logger=logger,
-                on_validation=ForecastMonitor(validation, logger),
+                on_validation=on_validation or ForecastMonitor(validation, logger),
             )
     seen = config.context + config.horizon
     model.settle(

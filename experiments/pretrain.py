@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tsfm.evaluation.holdout import HoldOut
     from tsfm.tracking.experiment import SilentRun
     from tsfm.tracking.runs import MlflowRun
+    from tsfm.training.callbacks import ValidationHook
     from tsfm.training.trainer import FitResult
 
 PARAMETERS = {
@@ -81,7 +82,11 @@ def main(config: PretrainConfig) -> None:
 
 
 def train(
-    source: Source, held_out: list[HoldOut], config: PretrainConfig, record: MlflowRun | SilentRun
+    source: Source,
+    held_out: list[HoldOut],
+    config: PretrainConfig,
+    record: MlflowRun | SilentRun,
+    on_validation: ValidationHook | None = None,
 ) -> FitResult:
     """Masked pretraining on the mixture, watched on the validation period."""
     import torch
@@ -108,7 +113,7 @@ def train(
             output_dir=output,
             resume_from=last_checkpoint(output) if config.resume else None,
             logger=logger,
-            on_validation=ForecastMonitor(validation, logger),
+            on_validation=on_validation or ForecastMonitor(validation, logger),
         )
     seen = config.context + config.horizon
     model.settle(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sweeps.cluster_config import ClusterConfig
 from tsfm.errors import ConfigError, one_of
 from tsfm.tracking.registry import check_name
 
@@ -57,6 +58,8 @@ class SweepConfig:
         Seconds between signs of life of a trial, and without one until it is tried again.
     max_retries
         Of a trial whose worker died.
+    cluster
+        What Slurm or Ray is asked for, per worker.
     """
 
     experiment: str = "pretrain"
@@ -77,6 +80,7 @@ class SweepConfig:
     heartbeat: int = 10
     grace: int = 60
     max_retries: int = 3
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         one_of("experiment", self.experiment, EXPERIMENTS)
@@ -130,7 +134,11 @@ class SweepConfig:
         space = Space.load(self.space or self.experiment)
         givens = self.givens()
         kept = tuple(one for one in space.parameters if one.name not in givens)
-        space = replace(space, parameters=kept, fixed={**space.fixed, **givens})
+        enqueue = tuple(
+            {name: value for name, value in point.items() if name not in givens}
+            for point in space.enqueue
+        )
+        space = replace(space, parameters=kept, fixed={**space.fixed, **givens}, enqueue=enqueue)
         if self.sampler:
             space = replace(space, sampler=_with_options(self.sampler))
         if self.pruner:

@@ -91,9 +91,8 @@ class Expression:
         try:
             return ask(self._tree, values)
         except KeyError as error:
-            raise ConfigError(
-                f"{self.text!r}: {error.args[0]} has no value", where=self.where
-            ) from (error)
+            unset = f"{self.text!r}: {error.args[0]} has no value"
+            raise ConfigError(unset, where=self.where) from error
         except (TypeError, ValueError, ArithmeticError) as error:
             raise ConfigError(f"{self.text!r}: {error}", where=self.where) from error
 

@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from sweeps.cluster_config import ClusterConfig
 from sweeps.pool import launcher_of
 from sweeps.recipe import Cache, recipe_of
 from sweeps.study import FAILURE, METRICS, PARENT, RUN_ID, Standing, SweepStudy
@@ -41,12 +42,15 @@ class Crew:
         Of each worker; 0: its share of the cores.
     join
         Whether others may be at work on the study already.
+    cluster
+        What a worker is given where a cluster starts it.
     """
 
     launcher: str = "local"
     workers: int = 1
     threads: int = 0
     join: bool = False
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     @property
     def share(self) -> int:
@@ -77,7 +81,7 @@ def lead(study: SweepStudy, crew: Crew, described: Any) -> MlflowRun:
             heartbeat=int(study.rdb.heartbeat_interval or 10),
             grace=int(study.rdb.grace_period or 60),
         )
-        launcher_of(crew.launcher).run(spec, crew.workers, leader.progress)
+        launcher_of(crew.launcher, crew.cluster).run(spec, crew.workers, leader.progress)
         leader.finish()
     return record
 

@@ -6,6 +6,7 @@ import difflib
 import json
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.parameters import SearchParameter
 from sweeps.recipe import recipe_of
 from sweeps.storage import SweepStorage
 from sweeps.study import PLAN, Plan, SweepStudy
@@ -92,7 +94,7 @@ def check_feasible(plan: Plan, base: Mapping[str, Any]) -> None:
     broken: dict[str, int] = {}
     for _ in range(SAMPLES):
         trial = study.ask()
-        point = space.draw(lambda one, trial=trial: one.suggest(trial), base)
+        point = space.draw(partial(SearchParameter.suggest, trial=trial), base)
         sizes = space.violations(point, base)
         for name in sizes:
             broken[name] = broken.get(name, 0) + 1
@@ -111,7 +113,7 @@ def check_feasible(plan: Plan, base: Mapping[str, Any]) -> None:
     told: ConfigError | None = None
     for point in random.Random(0).sample(kept, min(COMPOSED, len(kept))):
         try:
-            plan.subject.config({**space.fixed, **point})
+            recipe_of(plan.experiment).check(plan.subject.config({**space.fixed, **point}))
             return
         except ConfigError as error:
             told = error

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
+from sweeps.cluster_config import ClusterConfig
 from sweeps.study import Standing
 from sweeps.worker import WorkerSpec, as_line
 from tsfm.errors import ConfigError, TrackingError, UserError
@@ -46,10 +47,11 @@ class Launcher(Protocol):
         """
 
 
-def launcher_of(name: str) -> Launcher:
-    """The launcher of this name."""
+def launcher_of(name: str, cluster: ClusterConfig) -> Launcher:
+    """The launcher of this name, asking a cluster for so much."""
     module, _, attribute = LAUNCHERS[name].partition(":")
-    made: Launcher = getattr(import_module(module), attribute)()
+    kind = getattr(import_module(module), attribute)
+    made: Launcher = kind() if name == "local" else kind(cluster)
     return made
 
 

@@ -57,16 +57,19 @@ class Recipe(ABC):
 
     uses_torch = True
 
+    def check(self, config: Any) -> None:  # noqa: B027
+        """Raise :class:`ConfigError` unless a trial can be trained by such a config."""
+
     @abstractmethod
     def run(self, config: Any, record: TrialRun, cache: Cache) -> Outcome:
         """Train by a config. Metrics reach the sweep through ``record.log_metrics``."""
 
+    @abstractmethod
     def publish(
         self, config: Any, record: MlflowRun, model: Path, cache: Cache, tags: Mapping[str, str]
-    ) -> LoggedForecaster | None:
+    ) -> LoggedForecaster:
         """Judge the best trial's model on the test tasks, log it, and register it as
-        ``config.register_as`` says; None where there is nothing to publish."""
-        return None
+        ``config.register_as`` says."""
 
 
 def recipe_of(experiment: str) -> Recipe:

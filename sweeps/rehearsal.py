@@ -18,6 +18,7 @@ from sweeps.recipe import Cache, Outcome, Recipe
 from tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tsfm.tracking.registry import LoggedForecaster
     from tsfm.tracking.sweep_record import TrialRun
 
 PARAMETERS = {
@@ -103,3 +104,6 @@ class Rehearsal(Recipe):
             "cost": abs(config.x),
         }
         return Outcome(metrics=metrics, steps=config.reports)
+
+    def publish(self, *_: object) -> LoggedForecaster:
+        raise NotImplementedError("a rehearsal keeps no model")

@@ -67,7 +67,7 @@ def make_sampler(
     check_sampler(spec, len(space.objectives))
     options = {key: value for key, value in spec.items() if key != "name"}
     if spec["name"] == "grid":
-        return _Grid.make(space.grid(base), seed)
+        return _grid(space.grid(base), seed)
     made: dict[str, Callable[..., BaseSampler]] = {
         "tpe": samplers.TPESampler,
         "gp": samplers.GPSampler,
@@ -111,33 +111,30 @@ def reseed(sampler: BaseSampler, seed: int, number: int) -> None:
     visit(sampler, set())
 
 
-class _Grid:
-    """Makes a sampler that gives every point of a grid once, in an order drawn by the seed."""
+def _grid(points: Sequence[Mapping[str, Any]], seed: int) -> BaseSampler:
+    """A sampler that gives every point of a grid once, in an order drawn by the seed."""
+    from optuna.samplers import BaseSampler
 
-    @staticmethod
-    def make(points: Sequence[Mapping[str, Any]], seed: int) -> BaseSampler:
-        from optuna.samplers import BaseSampler
+    if not points:
+        raise ConfigError("the grid has no point that the constraints allow")
+    order = np.random.default_rng(seed).permutation(len(points))
 
-        if not points:
-            raise ConfigError("the grid has no point that the constraints allow")
-        order = np.random.default_rng(seed).permutation(len(points))
-        shuffled = [points[int(index)] for index in order]
+    class GridOfPoints(BaseSampler):
+        """Points by a trial's ``place`` among those that count."""
 
-        class GridOfPoints(BaseSampler):
-            """Points by a trial's place among those that count."""
+        def __init__(self) -> None:
+            self.points = [points[int(index)] for index in order]
+            self.place: Callable[[Any], int] = lambda trial: int(trial.number)
 
-            points: Sequence[Mapping[str, Any]] = shuffled
-            place: Callable[[Any], int] = staticmethod(lambda trial: trial.number)
+        def infer_relative_search_space(self, *_: Any) -> dict[str, Any]:
+            return {}
 
-            def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-                return {}
+        def sample_relative(self, *_: Any) -> dict[str, Any]:
+            return {}
 
-            def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-                return {}
+        def sample_independent(
+            self, _study: Any, trial: Any, param_name: str, _distribution: Any
+        ) -> Any:
+            return self.points[self.place(trial) % len(self.points)][param_name]
 
-            def sample_independent(
-                self, study: Any, trial: Any, param_name: str, param_distribution: Any
-            ) -> Any:
-                return self.points[self.place(trial) % len(self.points)][param_name]
-
-        return GridOfPoints()
+    return GridOfPoints()

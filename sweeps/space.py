@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class Space:
         seen = set()
         for values in itertools.product(*axes.values()):
             whole = dict(zip(axes, values, strict=True))
-            point = self.draw(lambda one, whole=whole: whole[one.name], base)
+            point = self.draw(partial(value_of, whole), base)
             key = tuple(point.items())
             if key not in seen and not self.violations(point, base):
                 seen.add(key)
@@ -231,6 +232,11 @@ class Space:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             told = re.sub(r"\s+", " ", str(error))
             raise ConfigError(f"no YAML: {told}", where=str(path)) from error
+
+
+def value_of(values: Mapping[str, Any], one: SearchParameter) -> Any:
+    """A parameter's value in a point that is there already."""
+    return values.get(one.name)
 
 
 def named(given: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.parameters import SearchParameter
 from sweeps.pruners import make_pruner
 from sweeps.samplers import make_sampler, reseed
-from sweeps.space import Space
+from sweeps.space import Space, value_of
 from sweeps.storage import SweepStorage
 from sweeps.subject import Subject
 from tsfm.errors import ConfigError
@@ -132,7 +132,7 @@ class SweepStudy(optuna.Study):
         super().__init__(name, storage, sampler=sampler, pruner=make_pruner(plan.space.pruner))
         self.limit = plan.trials
         if hasattr(sampler, "points"):
-            sampler.place = self._place
+            sampler.place = self._place  # type: ignore[attr-defined]
             self.limit = min(plan.trials, len(sampler.points))
 
     # --- taking trials ----------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class SweepStudy(optuna.Study):
         added = 0
         for one in earlier:
             known = {name: value for name, value in one.params.items() if name in distributions}
-            wanted = self.plan.space.draw(lambda p, k=known: k.get(p.name), self.base)
+            wanted = self.plan.space.draw(partial(value_of, known), self.base)
             if set(wanted) != set(known) or not all(
                 self.plan.space.by_name[name].contains(value) for name, value in known.items()
             ):

@@ -103,7 +103,7 @@ class Subject:
             if name in ("model.preset",) or name.startswith("load."):
                 continue
             raise self._unknown(name, base)
-        known = {**base, **{one: None for one in space.by_name}}
+        known = {**base, **dict.fromkeys(space.by_name)}
         known |= {name.rpartition(".")[2]: None for name in known}
         for place, expression in [
             *((f"constraints.{name}", one) for name, one in space.constraints.items()),

@@ -261,7 +261,7 @@ class Watcher:
         objectives = study.plan.space.objectives
         self.metric = objectives[0].metric if len(objectives) == 1 else None
 
-    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
+    def __call__(self, metrics: Mapping[str, float], _step: int) -> None:
         """Report the objective, where it is among them.
 
         Raises
@@ -271,7 +271,7 @@ class Watcher:
         """
         from optuna import TrialPruned
 
-        if self.metric not in metrics:
+        if self.metric is None or self.metric not in metrics:
             return
         self.reports += 1
         self.trial.report(float(metrics[self.metric]), self.reports)

@@ -121,6 +121,9 @@ def open_part(
     if isinstance(record, SilentRun):
         yield SilentRun(part_directory(record, name))
         return
+    if record.is_whole:
+        yield record
+        return
     earlier = record.part(name)
     with MlflowRun.start(
         record.experiment,

@@ -57,6 +57,9 @@ class MlflowRun:
     Made by :meth:`start`, used as a context manager.
     """
 
+    is_whole = False
+    """Whether parts of an experiment report to it rather than to runs of their own."""
+
     def __init__(self, client: MlflowClient, run: Run, uri: str) -> None:
         self.client, self.uri = client, uri
         self.run_id: str = run.info.run_id

@@ -122,6 +122,7 @@ class Parent:
 class TrialRun(MlflowRun):
     """The run of one trial: three writes where it reports ten times, and only its last pictures."""
 
+    is_whole = True
     _watch: Watch
     _figures: dict[str, Figure]
     _latest: dict[str, float]
@@ -139,7 +140,7 @@ class TrialRun(MlflowRun):
         self._latest |= metrics
         self._watch(metrics, step)
 
-    def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:
+    def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:  # noqa: ARG002
         """Keep the latest of every name, for the end."""
         self._figures[name] = figure
 
