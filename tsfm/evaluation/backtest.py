@@ -207,7 +207,9 @@ def stream(
     held = max(min(windows, CHUNK_BYTES // size) // batch_size, 1) * batch_size
     for begin in range(first, len(crops), held):
         rows = slice(begin, min(begin + held, len(crops)))
-        yield _answered(forecaster, crops, rows, batch_size, name, progress)
+        with _evaluating(forecaster):
+            part = _answered(forecaster, crops, rows, batch_size, name, progress)
+        yield part
 
 
 def joined(parts: Sequence[Backtest]) -> Backtest:
@@ -282,13 +284,12 @@ def crossing(
     quantiles: Float[np.ndarray, "*bars level"],
 ) -> Bool[np.ndarray, "*bars"]:
     """Where a quantile lies below one of a lower level, by more than :data:`ROUNDING`."""
-    if quantiles.shape[-1] < 2:
-        return np.zeros(quantiles.shape[:-1], bool)
     with np.errstate(invalid="ignore"):
-        falls = (quantiles[..., 1:] - quantiles[..., :-1]).min(axis=-1)
-        size = np.maximum(np.abs(quantiles[..., 0]), np.abs(quantiles[..., -1]))
-        found = falls < -ROUNDING * size
-    return found & np.isfinite(falls)
+        gaps = quantiles[..., 1:] - quantiles[..., :-1]
+        if not (gaps < 0).any():
+            return np.zeros(quantiles.shape[:-1], bool)
+        size = np.abs(quantiles).max(axis=-1, keepdims=True)
+        return np.asarray((gaps < -ROUNDING * size).any(axis=-1) & np.isfinite(size[..., 0]))
 
 
 def seasonal_scale(
@@ -334,6 +335,20 @@ def _targets_of(forecast: Forecast, context: Context, task: Task, name: str) -> 
         variate_names=task.targets,
         samples=None if samples is None else samples[..., :width],
     )
+
+
+@contextmanager
+def _evaluating(forecaster: Forecaster) -> Iterator[None]:
+    """A module is told once, rather than before and after every batch."""
+    module: Any = forecaster
+    if not getattr(forecaster, "training", False):
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
 
 
 @contextmanager

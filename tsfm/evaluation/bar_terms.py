@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -45,15 +45,17 @@ class BarTerms:
         ConfigError
             When the metric is unknown.
         """
+        return np.where(self.scored, self.everywhere(metric), np.nan)
+
+    def everywhere(self, metric: str) -> Bars:
+        """The same, with anything where nothing is scored."""
         one_of("metric", metric, METRIC_NAMES)
         kind = metric.partition("_")[0]
         if kind == "coverage":
-            values = self._coverage(metric)
-        elif kind == "winkler":
-            values = self._winkler(metric)
-        else:
-            values = self._terms[metric]()
-        return np.where(self.scored, values, np.nan)
+            return self._coverage(metric)
+        if kind == "winkler":
+            return self._winkler(metric)
+        return self._terms[metric]()
 
     def names(self) -> tuple[str, ...]:
         """Metrics that the backtest has what it takes for."""
@@ -78,7 +80,9 @@ class BarTerms:
 
     @cached_property
     def median(self) -> Bars:
-        return self.backtest.median
+        levels = self.backtest.task.quantile_levels
+        is_held = levels[0] <= 0.5 <= levels[-1]
+        return self.quantile(0.5) if is_held else self.backtest.median
 
     @cached_property
     def absolute(self) -> Bars:
@@ -102,22 +106,20 @@ class BarTerms:
         """Twice the pinball loss, averaged over levels."""
         total = np.zeros(self.actual.shape)
         levels = self.backtest.task.quantile_levels
-        for k, level in enumerate(levels):
-            error = self.actual - self.backtest.quantiles[..., k]
+        for level, quantile in zip(levels, self.quantiles, strict=True):
+            error = self.actual - quantile
             total += np.maximum(level * error, (level - 1) * error)
         return 2 / len(levels) * total
 
+    @cached_property
+    def quantiles(self) -> list[Bars]:
+        """Of every level."""
+        quantiles = self.backtest.quantiles
+        return [quantiles[..., k].astype(np.float64) for k in range(quantiles.shape[-1])]
+
     def quantile(self, level: float) -> Bars:
         """Linear between the levels held."""
-        backtest = self.backtest
-        levels = np.asarray(backtest.task.quantile_levels)
-        near = int(np.abs(levels - level).argmin())
-        if abs(levels[near] - level) < 1e-9:
-            return backtest.quantiles[..., near].astype(np.float64)
-        above = int(np.searchsorted(levels, level))
-        weight = (level - levels[above - 1]) / (levels[above] - levels[above - 1])
-        low, high = (backtest.quantiles[..., k].astype(np.float64) for k in (above - 1, above))
-        return (1 - weight) * low + weight * high
+        return quantile_between(self.backtest.task.quantile_levels, self.quantiles, level)
 
     def _mape(self) -> np.ndarray:
         size = np.abs(self.actual)
@@ -155,3 +157,14 @@ class BarTerms:
         lower, upper = ends
         miss = np.maximum(lower - self.actual, 0) + np.maximum(self.actual - upper, 0)
         return upper - lower + 2 / (1 - (levels[1] - levels[0])) * miss
+
+
+def quantile_between(levels: Sequence[float], quantiles: Sequence[Bars], level: float) -> Bars:
+    """The quantile of a level inside the range of those held, linear between its neighbours."""
+    known = np.asarray(levels)
+    near = int(np.abs(known - level).argmin())
+    if abs(known[near] - level) < 1e-9:
+        return quantiles[near]
+    above = int(np.searchsorted(known, level))
+    weight = (level - known[above - 1]) / (known[above] - known[above - 1])
+    return (1 - weight) * quantiles[above - 1] + weight * quantiles[above]

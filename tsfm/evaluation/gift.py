@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tsfm.evaluation.backtest import Backtest
-from tsfm.evaluation.bar_terms import BarTerms
+from tsfm.evaluation.bar_terms import BarTerms, quantile_between
 
 PREFIX = "eval_metrics/"
 GIFT_METRICS = (
@@ -67,7 +67,7 @@ def gift_sums(of: BarTerms) -> dict[str, tuple[float, float]]:
     sums = {}
     for name, values in terms.items():
         known = of.scored & np.isfinite(values)
-        sums[name] = (float(values.sum(where=known)), float(known.sum()))
+        sums[name] = (float(np.where(known, values, 0.0).sum()), float(np.count_nonzero(known)))
     return sums
 
 
@@ -99,23 +99,22 @@ def errors_of_sums(sums: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str
 def _interval_score(of: BarTerms) -> np.ndarray:
     levels = [float(level) for level in of.backtest.task.quantile_levels]
     quantiles = [of.backtest.quantiles[..., k].astype(np.float64) for k in range(len(levels))]
-    lower, upper = (_end(levels, quantiles, level) for level in (0.025, 0.975))
+    lower, upper = _ends(levels, quantiles)
     miss = np.maximum(lower - of.actual, 0) + np.maximum(of.actual - upper, 0)
     return upper - lower + 2 / 0.05 * miss
 
 
-def _end(levels: list[float], quantiles: list[np.ndarray], level: float) -> np.ndarray:
-    return quantiles[levels.index(level)] if level in levels else _tail(levels, quantiles, level)
-
-
-def _tail(levels: list[float], quantiles: list[np.ndarray], level: float) -> np.ndarray:
+def _ends(levels: list[float], quantiles: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the central 95 % interval."""
     from gluonts.model.forecast import ExponentialTailApproximation
 
+    low, high = 0.025, 0.975
     if len(levels) < 2:
-        return np.full_like(quantiles[0], np.nan)
-    if levels[0] < level < levels[-1]:
-        above = int(np.searchsorted(levels, level))
-        share = (level - levels[above - 1]) / (levels[above] - levels[above - 1])
-        return quantiles[above - 1] + share * (quantiles[above] - quantiles[above - 1])
-    tails = ExponentialTailApproximation(levels, quantiles)
-    return np.asarray(tails.left(level) if level < levels[0] else tails.right(level))
+        return np.full_like(quantiles[0], np.nan), np.full_like(quantiles[0], np.nan)
+    lower = quantile_between(levels, quantiles, low) if levels[0] <= low else None
+    upper = quantile_between(levels, quantiles, high) if high <= levels[-1] else None
+    if lower is None or upper is None:
+        tails = ExponentialTailApproximation(levels, quantiles)
+        lower = np.asarray(tails.left(low)) if lower is None else lower
+        upper = np.asarray(tails.right(high)) if upper is None else upper
+    return lower, upper

@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsfm.evaluation.window_blocks import SCHEMA, told
+
+_TEXTS = ["model", "task", "item_id", "variate"]
+_OPTIONS: dict[str, Any] = {"compression": "zstd", "use_dictionary": _TEXTS}
 
 
 class KeptBlocks:
@@ -57,7 +61,7 @@ class KeptBlocks:
         self.home.mkdir(parents=True, exist_ok=True)
         path = self.home / f"{first:09d}-{first + told(table)['windows']:09d}.parquet"
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, temporary, **_OPTIONS, write_page_checksum=True)
         temporary.replace(path)
 
     def _following(self, first: int) -> Path | None:
@@ -76,7 +80,7 @@ def write_blocks(cells: Iterable[tuple[str, str, Iterable[pa.Table]]], path: Pat
     names = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([pa.field("model", names), pa.field("task", names), *SCHEMA])
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(temporary, schema, **_OPTIONS) as writer:
         for model, task, tables in cells:
             for table in tables:
                 named = [pa.array([text] * len(table), pa.string()).cast(names)

@@ -12,7 +12,7 @@ the lowest quantile, between each two, and above the highest.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,10 @@ from tsfm.evaluation.backtest import Backtest
 from tsfm.evaluation.bar_terms import BarTerms
 from tsfm.evaluation.gift import gift_sums
 from tsfm.evaluation.metric_names import METRIC_NAMES
-from tsfm.evaluation.metrics import bar_sums, blocks_between, constant, finish
+from tsfm.evaluation.metrics import blocks_between, constant, finish
 from tsfm.evaluation.tasks import Task
 
+Summed = Callable[[np.ndarray], np.ndarray]
 BLOCKS = 4
 COUNTS = ("observed", "scored", "nan", "infinite", "crossed")
 TOP, BOTTOM = ".numerator", ".denominator"
@@ -89,14 +90,7 @@ def block_table(backtest: Backtest) -> pa.Table:
     }
     columns |= {name: summed(bars.astype(np.int32)) for name, bars in _counted(of).items()}
     columns["pit"] = _pit(of, summed, rows)
-    names = of.names()
-    for metric in METRIC_NAMES:
-        top = bottom = pa.nulls(rows, pa.float64())
-        if metric in names:
-            terms, sizes = bar_sums(of, metric)
-            top = summed(np.where(np.isfinite(terms), terms, 0.0))
-            bottom = summed(sizes.astype(np.float64))
-        columns |= {f"{metric}{TOP}": top, f"{metric}{BOTTOM}": bottom}
+    columns |= _summed_metrics(of, summed, rows)
     arrays = [
         values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
         for values in columns.values()
@@ -187,7 +181,9 @@ def _counted(of: BarTerms) -> dict[str, np.ndarray]:
     backtest = of.backtest
     observed = np.isfinite(of.actual)
     missing = observed & ~of.scored
-    none = np.isnan(backtest.mean) | np.isnan(backtest.quantiles).any(axis=-1)
+    none = missing
+    if missing.any():
+        none = np.isnan(backtest.mean) | np.isnan(backtest.quantiles).any(axis=-1)
     return {
         "observed": observed,
         "scored": of.scored,
@@ -197,11 +193,32 @@ def _counted(of: BarTerms) -> dict[str, np.ndarray]:
     }
 
 
-def _pit(of: BarTerms, summed: Any, rows: int) -> pa.Array:
-    quantiles = of.backtest.quantiles
+def _summed_metrics(of: BarTerms, summed: Summed, rows: int) -> dict[str, Any]:
+    """What metrics have in common is summed once."""
+    scored = of.scored
+    count = summed(scored.astype(np.float64))
+    size = summed(np.where(scored, np.abs(of.actual), 0.0))
+    tops: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    columns: dict[str, Any] = {}
+    names = of.names()
+    for metric in METRIC_NAMES:
+        top = bottom = pa.nulls(rows, pa.float64())
+        if metric in names:
+            values = of.everywhere(metric)
+            if id(values) not in tops:
+                known = scored & np.isfinite(values)
+                every = np.array_equal(known, scored)
+                bars = summed(np.where(known, values, 0.0))
+                tops[id(values)] = values, bars, count if every else summed(known.astype(float))
+            _, top, bottom = tops[id(values)]
+            bottom = size if metric == "wql" else bottom
+        columns |= {f"{metric}{TOP}": top, f"{metric}{BOTTOM}": bottom}
+    return columns
+
+
+def _pit(of: BarTerms, summed: Summed, rows: int) -> pa.Array:
     below = [
-        summed(((of.actual <= quantiles[..., k]) & of.scored).astype(np.int32))
-        for k in range(quantiles.shape[-1])
+        summed(((of.actual <= quantile) & of.scored).astype(np.int32)) for quantile in of.quantiles
     ]
     edges = np.stack([np.zeros(rows, np.int32), *below, summed(of.scored.astype(np.int32))])
     counts = np.diff(edges, axis=0).T

@@ -32,11 +32,13 @@ def forecast(
             remedy="drop the series or give a longer context",
         )
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()
     try:
         point, quantiles = _by_channel(model, seen, present, horizon)
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     native = model.config.quantile_levels
     if quantiles is None:
         every = np.repeat(point[..., None], len(levels), axis=-1)
@@ -64,7 +66,8 @@ def embeddings(
         rows, variate, past = _one_by_one(seen, present, config.context)
     statics = [seen.static[row] for row in rows] if seen.static else [{} for _ in rows]
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()
     parts = []
     try:
         for first in range(0, len(rows), config.forecast_series):
@@ -79,7 +82,8 @@ def embeddings(
             batch = {name: value.to(model.device) for name, value in batch.items()}
             parts.append(model.outputs(batch).hidden.float().cpu().numpy())
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     hidden = np.concatenate(parts)
     if config.mixes_channels:
         return np.where(present[:, :, None, None], hidden[:, list(config.targets)], np.nan)
