@@ -11,8 +11,9 @@ from support.foreign import write_foreign
 
 from tsfm.data.panel import Panel
 from tsfm.data.provenance import Provenance
-from tsfm.errors import CheckpointError, ConfigError
+from tsfm.errors import CheckpointError, ConfigError, DataError
 from tsfm.evaluation.answers import answers
+from tsfm.evaluation.contamination import audit, trained_on
 from tsfm.evaluation.contender import Contender, digest_of_files
 from tsfm.evaluation.results import results_frame
 from tsfm.evaluation.standings import standings
@@ -99,7 +100,9 @@ def test_what_it_was_trained_on_is_what_its_author_says(tmp_path: Path) -> None:
     panel = FOLDER / "general" / "marriages"
 
     def contender(**settings: object) -> Contender:
-        return Contender(name="x", directory=write_foreign(tmp_path / "x", **settings))
+        one = Contender(name="x", directory=write_foreign(tmp_path / "x", **settings))
+        assert one.foreign is not None
+        return one
 
     assert contender().provenance() is None
     assert contender().declared_data == frozenset()
@@ -109,6 +112,17 @@ def test_what_it_was_trained_on_is_what_its_author_says(tmp_path: Path) -> None:
     provenance = told.provenance()
     assert provenance is not None
     assert [s.fingerprint for s in provenance.sources] == [Panel.open(panel).fingerprint]
+    tasks = load_suite("general/marriages,general/sunspots")
+    said = {
+        "silent": (contender(), [None, None], ["unknown", "unknown"]),
+        "nothing": (contender(training_data=[]), [False, False], ["clean", "clean"]),
+        "name": (contender(training_data=["sunspots"]), [False, True], ["clean", "seen"]),
+        "panel": (contender(training_data=[str(panel)]), [True, False], ["seen", "clean"]),
+    }
+    for one, seen, verdicts in said.values():
+        asked = [(entry.dataset, *entry.open()) for entry in tasks]
+        assert [trained_on(one, *question) for question in asked] == seen
+        assert audit([one], tasks).verdicts["verdict"].tolist() == verdicts
 
 
 def test_sources_of_foreign_forecasters(tmp_path: Path) -> None:
@@ -118,6 +132,9 @@ def test_sources_of_foreign_forecasters(tmp_path: Path) -> None:
     other = write_foreign(tmp_path / "b" / "one", batch_size=3)
     with pytest.raises(ConfigError, match="both called one"):
         contenders(f"{one},foreign:{other}", "seasonal_naive")
+    write_foreign(other, training_data=["no/panel"])
+    with pytest.raises(DataError, match="no/panel"):
+        contenders(str(other), "seasonal_naive")
     (other / "worker.py").unlink()
     with pytest.raises(CheckpointError, match=r"no worker\.py"):
         contenders(str(other), "seasonal_naive")

@@ -140,6 +140,8 @@ def trained_on(contender: Contender, dataset: str, task: Task, panel: Panel) -> 
     """Whether a model has seen answers of a task; None where nobody can tell."""
     if not contender.is_trained:
         return False
+    if dataset in contender.declared_data:
+        return True
     provenance = contender.provenance()
     if provenance is None:
         return declared(contender.name, dataset)
@@ -185,6 +187,13 @@ def _cell(
     task, panel = question
     if not contender.is_trained:
         return [], {"verdict": UNTRAINED}
+    if entry.dataset in contender.declared_data:
+        row = {
+            "part": ANSWERS,
+            "evidence": "declared",
+            "trained_on": f"{entry.dataset} (its author)",
+        }
+        return [row], _unproven(contender.name, entry.dataset, True)
     try:
         provenance = contender.provenance()
         told = _declared_rows(contender.name, provenance, entry.dataset)

@@ -58,6 +58,16 @@ class Contender:
         return frozenset(name for name in told if "/" not in name)
 
     @cached_property
+    def _declared_panels(self) -> Provenance | None:
+        """Of the directories in a foreign forecaster's ``training_data``; None without any."""
+        if self.foreign is None or self.foreign.training_data is None:
+            return None
+        from tsfm.data.panel import Panel
+
+        told = (Path(name).expanduser() for name in self.foreign.training_data if "/" in name)
+        return Provenance.of(*(Panel.open(self.foreign.directory / path) for path in told))
+
+    @cached_property
     def digest(self) -> str:
         """Of the model's files, or of a baseline's code: answers of another one are not its own."""
         if self.foreign is not None:
@@ -90,16 +100,9 @@ class Contender:
         return None if count is None else int(count)
 
     def provenance(self) -> Provenance | None:
-        """What it was trained on; None where its directory does not tell.
-
-        Of a foreign forecaster: the panels that ``training_data`` names by directory.
-        """
-        told = None if self.foreign is None else self.foreign.training_data
-        if told is not None and self.directory is not None:
-            from tsfm.data.panel import Panel
-
-            paths = (self.directory / Path(name).expanduser() for name in told if "/" in name)
-            return Provenance.of(*(Panel.open(path) for path in paths))
+        """What it was trained on; None where its directory does not tell."""
+        if self._declared_panels is not None:
+            return self._declared_panels
         if self.directory is None or not (self.directory / FILE_NAME).exists():
             return None
         return Provenance.load(self.directory)

@@ -147,6 +147,8 @@ def _contender(source: str) -> Contender:
             where=str(path),
             remedy=f"tsfm foreign init writes one; leave out {FOREIGN!r} for a model of this lab",
         )
+    if one.foreign is not None:
+        one.provenance()
     return one
 
 
