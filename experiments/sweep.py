@@ -56,6 +56,7 @@ def main(config: SweepConfig) -> None:
     )
 
     from sweeps.opening import check_feasible, check_objectives, open_study
+    from sweeps.pool import check_launcher
     from sweeps.storage import SweepStorage, address, expect_reachable
     from tsfm.tracking import store
 
@@ -63,7 +64,7 @@ def main(config: SweepConfig) -> None:
     check_feasible(plan, base)
     uri = address(config.storage)
     expect_reachable(uri)
-    store.connect()
+    check_launcher(config.launcher, config.cluster, uri, store.connect())
     storage = SweepStorage(uri, heartbeat=config.heartbeat, grace=config.grace)
     study = open_study(storage, config.name, plan, warm_start=config.warm_start)
 
@@ -74,6 +75,7 @@ def main(config: SweepConfig) -> None:
         workers=config.workers,
         threads=config.threads,
         join=config.join,
+        cluster=config.cluster,
     )
     lead(study, crew, asdict(config))
 

@@ -55,6 +55,13 @@ def launcher_of(name: str, cluster: ClusterConfig) -> Launcher:
     return made
 
 
+def check_launcher(name: str, cluster: ClusterConfig, storage: str, tracking: str) -> None:
+    """Raise :class:`ConfigError` where this launcher cannot start workers of these stores."""
+    launcher = launcher_of(name, cluster)
+    if name != "local":
+        launcher.check(storage, tracking)  # type: ignore[attr-defined]
+
+
 @dataclass
 class Pool:
     """Local processes.
