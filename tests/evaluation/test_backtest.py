@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import tracemalloc
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from support.scripted_forecasters import Blind, Crossing, Joint, Remembering
 
-from tsfm.data.panel import Panel
+from tsfm.data.panel import Panel, PanelInfo, Series
 from tsfm.errors import DataError
-from tsfm.evaluation.backtest import backtest, seasonal_scale
+from tsfm.evaluation.backtest import Backtest, backtest, joined, seasonal_scale, stream
 from tsfm.evaluation.metrics import score
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context, Forecast
-from tsfm.models.statistical import Baseline, RandomWalk
+from tsfm.models.statistical import Baseline, RandomWalk, SeasonalNaive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +114,121 @@ def test_no_window_is_an_error(bars: Panel) -> None:
 def test_a_forecast_of_the_wrong_shape_is_an_error(bars: Panel) -> None:
     with pytest.raises(DataError, match="gave a forecast of shape"):
         backtest(Wrong(), Task.on(bars, context=50, horizon=10), bars)
+
+
+def test_a_stream_joined_is_the_whole(bars: Panel) -> None:
+    task = Task.on(bars, context=50, horizon=10, stride=3)
+    told: list[tuple[int, int]] = []
+    parts = list(
+        stream(Joint(), task, bars, batch_size=8, windows=20, progress=lambda *at: told.append(at))
+    )
+    whole = backtest(Joint(), task, bars, batch_size=8)
+    assert {len(part.origins) for part in parts[:-1]} == {16}, "whole batches"
+    assert told[0] == (8, len(whole.origins))
+    assert told[-1] == (len(whole.origins), len(whole.origins))
+    again = joined(parts)
+    assert again.item_ids == whole.item_ids
+    for name in (
+        "origins", "timestamps", "actual", "quantiles", "mean", "scale", "squared_scale", "energy",
+        "crossed",
+    ):  # fmt: skip
+        ours, theirs = getattr(again, name), getattr(whole, name)
+        if "scale" in name:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        else:
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_windows_that_were_answered_before_are_left_out(bars: Panel) -> None:
+    task = Task.on(bars, context=50, horizon=10, stride=3)
+    whole, model = backtest(SeasonalNaive(), task, bars), Remembering()
+    rest = joined(list(stream(model, task, bars, first=32, batch_size=10)))
+    np.testing.assert_array_equal(rest.quantiles, whole.quantiles[32:])
+    assert sum(model.calls) == len(whole.origins) - 32
+    assert not list(stream(model, task, bars, first=len(whole.origins)))
+
+
+def test_memory_does_not_grow_with_the_windows() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((1, 6000)).astype(np.float32)
+    info = PanelInfo(name="long", variates=("x",))
+    panel = Panel.from_series([Series(item_id="a", target=target)], info)
+
+    def peak(windows: int) -> int:
+        task = Task.on(panel, context=64, horizon=48, max_windows=windows)
+        tracemalloc.start()
+        for part in stream(SeasonalNaive(), task, panel, windows=128):
+            score(part)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(128)
+    assert peak(4096) < 1.3 * peak(512)
+
+
+def test_quantiles_that_cross_are_counted_and_sorted(bars: Panel) -> None:
+    task = Task.on(bars, context=50, horizon=10, max_windows=3)
+    wrong, right = (backtest(model, task, bars) for model in (Crossing(), SeasonalNaive()))
+    observed = np.isfinite(right.quantiles).all(axis=-1)
+    np.testing.assert_array_equal(wrong.quantiles, right.quantiles)
+    np.testing.assert_array_equal(wrong.crossed[observed], True)
+    assert not right.crossed.any()
+    rounding = right.quantiles.copy()
+    rounding[..., 3] = rounding[..., 4] * (1 + 1e-7)
+    assert not replace(right, quantiles=rounding).crossed.any()
+
+
+def test_bars_without_a_finite_forecast_are_not_scored(bars: Panel) -> None:
+    result = backtest(Blind(), Task.on(bars, context=50, horizon=10), bars)
+    assert not result.scored[:, :2].any()
+    np.testing.assert_array_equal(result.scored[:, 2:], np.isfinite(result.actual[:, 2:]))
+
+
+def test_energy_needs_joint_samples(bars: Panel) -> None:
+    task = Task.on(bars, context=50, horizon=10, max_windows=3)
+    assert backtest(Joint(is_joint=False), task, bars).energy is None
+    assert backtest(SeasonalNaive(), task, bars).energy is None
+    energy = backtest(Joint(), task, bars).energy
+    assert energy is not None
+    assert energy.shape == (9, 10)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda f: replace(f, quantile_levels=tuple(x / 2 for x in f.quantile_levels)), "at"),
+        (lambda f: replace(f, samples=f.samples[:, :, :-1]), "samples of shape"),
+        (lambda f: replace(f, mean=f.mean[:-1], quantiles=f.quantiles[:-1]), "forecast of shape"),
+    ],
+)
+def test_forecasts_of_another_question_are_named(bars: Panel, spoil, told: str) -> None:
+    class Spoilt(Joint):
+        def forecast(self, *arguments, **options) -> Forecast:
+            return spoil(super().forecast(*arguments, **options))
+
+    with pytest.raises(DataError, match=rf"joint gave .*{told}.*task bars"):
+        backtest(Spoilt(), Task.on(bars, context=50, horizon=10), bars)
+
+
+def test_joining_one_part_gives_it_back(bars: Panel) -> None:
+    part: Backtest = backtest(SeasonalNaive(), Task.on(bars, context=50, horizon=10), bars)
+    assert joined([part]) is part
+
+
+def test_a_module_is_left_in_the_mode_it_was_in(bars: Panel) -> None:
+    from torch import nn
+
+    class Net(nn.Module, SeasonalNaive):
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            object.__setattr__(self, "modes", [])
+
+        def forecast(self, *arguments, **options) -> Forecast:
+            self.modes.append(self.training)
+            return SeasonalNaive().forecast(*arguments, **options)
+
+    net = Net()
+    backtest(net, Task.on(bars, context=50, horizon=10, max_windows=2), bars, batch_size=2)
+    assert net.training
+    assert not any(net.modes)

@@ -23,19 +23,6 @@ class BarTerms:
 
     def __init__(self, backtest: Backtest) -> None:
         self.backtest = backtest
-        self._terms: dict[str, Callable[[], np.ndarray]] = {
-            "crps": lambda: self.crps,
-            "wql": lambda: self.crps,
-            "sql": lambda: self.crps / self.scale,
-            "mase": lambda: self.absolute / self.scale,
-            "rmsse": lambda: self.squared / self.squared_scale,
-            "mae": lambda: self.absolute,
-            "mse": lambda: self.squared,
-            "rmse": lambda: self.squared,
-            "mape": self._mape,
-            "smape": self._smape,
-            "energy": self._energy,
-        }
 
     def of(self, metric: str) -> Bars:
         """NaN where nothing is scored.
@@ -55,7 +42,7 @@ class BarTerms:
             return self._coverage(metric)
         if kind == "winkler":
             return self._winkler(metric)
-        return self._terms[metric]()
+        return _TERMS[metric](self)
 
     def names(self) -> tuple[str, ...]:
         """Metrics that the backtest has what it takes for."""
@@ -121,17 +108,20 @@ class BarTerms:
         """Linear between the levels held."""
         return quantile_between(self.backtest.task.quantile_levels, self.quantiles, level)
 
-    def _mape(self) -> np.ndarray:
+    @property
+    def percentage(self) -> Bars:
         size = np.abs(self.actual)
         least = np.nan_to_num(NEAR_ZERO * self.scale)
         large = (size > 0) & (size >= least)
         return np.where(large, 100 * self.absolute / np.where(large, size, 1), np.nan)
 
-    def _smape(self) -> np.ndarray:
+    @property
+    def symmetric(self) -> Bars:
         size = np.abs(self.actual) + np.abs(self.median)
         return np.where(size > 0, 200 * self.absolute / np.where(size > 0, size, 1), 0 * size)
 
-    def _energy(self) -> np.ndarray:
+    @property
+    def energy(self) -> Bars:
         energy = self.backtest.energy
         if energy is None:
             return np.full(self.actual.shape, np.nan)
@@ -157,6 +147,21 @@ class BarTerms:
         lower, upper = ends
         miss = np.maximum(lower - self.actual, 0) + np.maximum(self.actual - upper, 0)
         return upper - lower + 2 / (1 - (levels[1] - levels[0])) * miss
+
+
+_TERMS: dict[str, Callable[[BarTerms], np.ndarray]] = {
+    "crps": lambda of: of.crps,
+    "wql": lambda of: of.crps,
+    "sql": lambda of: of.crps / of.scale,
+    "mase": lambda of: of.absolute / of.scale,
+    "rmsse": lambda of: of.squared / of.squared_scale,
+    "mae": lambda of: of.absolute,
+    "mse": lambda of: of.squared,
+    "rmse": lambda of: of.squared,
+    "mape": lambda of: of.percentage,
+    "smape": lambda of: of.symmetric,
+    "energy": lambda of: of.energy,
+}
 
 
 def quantile_between(levels: Sequence[float], quantiles: Sequence[Bars], level: float) -> Bars:
