@@ -230,7 +230,7 @@ def attempt(model: Forecaster, chosen: ChosenModel, panel: Panel, config: Foreca
     name = chosen.name
     if not config.windows:
         return Trial(name=name)
-    context = seen_by(model) or config.history
+    context = seen_by(model) or 1
     try:
         task, view = recent_task(
             panel, horizon=config.horizon, windows=config.windows, context=context,
@@ -257,7 +257,7 @@ def attempt(model: Forecaster, chosen: ChosenModel, panel: Panel, config: Foreca
             f"quantiles corrected by {correction.windows} windows; the table has only windows "
             "that enough others came before",
         )
-    verdict = compared(results, chosen.name)
+    verdict = compared(results, chosen.name) or compared(results[1:], chosen.name)
     return Trial(
         name=name, verdict=verdict, task=(task, view), correction=correction, notices=notices
     )
@@ -271,10 +271,11 @@ def answered(
     from tsfm.evaluation.backtest import backtest
     from tsfm.models import model_class
 
+    names = list(dict.fromkeys((name, *config.baselines)))
     found = []
     with progress_bar("comparing", "forecasters") as show:
-        for done, other in enumerate((name, *config.baselines)):
-            show(done, 1 + len(config.baselines), other)
+        for done, other in enumerate(names):
+            show(done, len(names), other)
             one = model if done == 0 else model_class(other)()
             found.append(backtest(one, task, view, name=other))
     return found
@@ -286,6 +287,8 @@ def compared(results: list[Backtest], model: str) -> Verdict | None:
     from tsfm.evaluation.leaderboard import compare, leaderboard
     from tsfm.evaluation.metrics import concat_scores, score
 
+    if not results:
+        return None
     own = results[0].model
     tables = [score(result) for result in results]
     asked = tables[0][["item_id", "origin"]].drop_duplicates()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +171,9 @@ def _ordered(frame: pd.DataFrame, where: str) -> pd.DataFrame:
             where=where,
             remedy="name the column of dates with time_column, or convert them to dates",
         )
-    stamps = frequency.naive_timestamps(frame[TIME], where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # dates written each in its own way
+        stamps = frequency.naive_timestamps(frame[TIME], where)
     if np.isnat(stamps).any():
         row = int(np.flatnonzero(np.isnat(stamps))[0])
         raise DataError(f"row {row} has no date", where=where, remedy="fill it in, or drop it")

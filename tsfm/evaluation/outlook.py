@@ -99,8 +99,8 @@ def recent_task(
     """
     answered, longest = windows * horizon, int(panel.lengths.max())
     least = max(horizon, panel.info.seasonality + 1)
-    seen = min(context, longest - answered)
-    if seen < least:
+    seen = max(min(context, longest - answered), least)
+    if seen + answered > longest:
         raise DataError(
             f"{windows} windows of {horizon} bars need {least + answered} bars, the longest "
             f"series has {longest}",

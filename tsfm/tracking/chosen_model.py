@@ -97,15 +97,16 @@ def choose(model: str) -> ChosenModel:
     versions = _versions(client, model) if "/" not in model else []
     if versions:
         return _best_of(client, model, versions)
-    try:
+    if "/" in model:
         return ChosenModel(uri=model, directory=directory_of(model))
-    except CheckpointError as error:
-        names = [one.name for one in client.search_registered_models()]
-        told = f"; registered are {', '.join(names)}" if names else "; no model is registered yet"
-        raise CheckpointError(
-            error.what, where=f"store {store.masked(client.tracking_uri)}",
-            remedy=f"{error.remedy or 'give another model'}{told}",
-        ) from error  # fmt: skip
+    names = ", ".join(one.name for one in client.search_registered_models())
+    known = f"registered are {names}" if names else "train one first: mlflow run . -e pretrain"
+    raise CheckpointError(
+        f"there is no model {model!r}",
+        where=store.masked(client.tracking_uri),
+        remedy=f"{known}; or give {', '.join(SHIPPED)}, a directory, a hub id, or a baseline such "
+        "as auto_ets",
+    )
 
 
 def _best_of(client: MlflowClient, name: str, versions: list[int]) -> ChosenModel:

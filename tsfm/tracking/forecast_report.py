@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,13 +67,13 @@ def write_table(frame: pd.DataFrame, path: Path) -> Path:
             frame.to_csv(temporary, index=False)
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise DataError(
             f"the forecasts cannot be written: {error.strerror}",
             where=str(path),
             remedy="give out= in a folder that can be written to",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -140,7 +141,7 @@ def record_outlook(
     """Forecasts, pictures, the comparison and its words."""
     record.log_file(table, "forecasts")
     for picture in pictures:
-        record.log_file(picture, "plots/forecasts")
+        record.log_file(picture, "plots/outlook")
     record.log_metrics({"forecasts": float(len(outlook.frame))}, step=0)
     lines = list(outlook.notices)
     if outlook.verdict is not None:
