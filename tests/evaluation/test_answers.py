@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.killed_answers import main as answer_in_a_process
+from support.scripted_forecasters import Blind, Crossing, Remembering
 
 from tsfm.data.panel import Panel
 from tsfm.data.provenance import FILE_NAME, Provenance
@@ -98,6 +104,101 @@ def test_another_model_or_question_is_computed_and_damage_is_no_answer(
     for path in tmp_path.rglob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-1])
     assert not answers([one], [task], metric="sql", kept=tmp_path)[0].is_kept
+
+
+def test_a_cell_goes_on_where_it_was_broken_off(task: SuiteTask, tmp_path: Path) -> None:
+    class Fragile(Remembering):
+        def forecast(self, *arguments: Any, **options: Any) -> Any:
+            if len(self.calls) == 3:
+                raise MemoryError("no more")
+            return super().forecast(*arguments, **options)
+
+    broken, whole = Fragile(), Remembering()
+    ask = {"metric": "sql", "kept": tmp_path, "batch_size": 2, "windows": 4}
+    one = Scripted(name="one", act=lambda: broken, told="one")
+    failed = answers([one], [task], **ask)[0]
+    assert failed.result.failure == "MemoryError: no more"
+    assert broken.calls == [2, 2, 2]
+    again = answers([replace(one, act=lambda: whole)], [task], **ask)[0]
+    assert whole.calls == [2, 2, 1], "the first four windows were kept, the fifth was not"
+    assert again.result.windows == 9
+    assert not again.is_kept
+    alone = answers([Scripted(name="one", act=Remembering, told="x")], [task], metric="sql")[0]
+    assert again.result.errors == pytest.approx(alone.result.errors, rel=1e-12, nan_ok=True)
+    assert again.scores is not None
+    assert alone.scores is not None
+    np.testing.assert_allclose(
+        again.scores["numerator"].to_numpy(float), alone.scores["numerator"].to_numpy(float)
+    )
+    answers([replace(one, act=lambda: whole)], [task], **ask)
+    assert len(whole.calls) == 3, "nothing is computed twice"
+
+
+def test_a_lost_result_is_made_of_the_kept_windows(task: SuiteTask, tmp_path: Path) -> None:
+    model = Remembering()
+    one = Scripted(name="one", act=lambda: model, told="one")
+    first = answers([one], [task], metric="sql", kept=tmp_path)[0]
+    (path,) = tmp_path.rglob("result.json")
+    path.write_text("{")
+    again = answers([one], [task], metric="sql", kept=tmp_path)[0]
+    assert again.is_kept
+    assert again.result == first.result
+    assert len(model.calls) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_it_had_answered(tmp_path: Path) -> None:
+    """It kills itself before a forecast, and again, until everything is answered."""
+    calls = tmp_path / "calls"
+    codes = []
+    for _ in range(10):
+        arguments = [str(tmp_path / "kept"), str(calls), "5"]
+        program = "import sys; from support.killed_answers import main; main(*sys.argv[1:])"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        codes.append(done.returncode)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert codes.count(-signal.SIGKILL) >= 3
+    assert codes[-1] == 0
+    asked = [int(line) for line in calls.read_text().split()]
+    kept = answer_in_a_process(str(tmp_path / "kept"), str(calls), "5")
+    assert kept.is_kept
+    assert [int(line) for line in calls.read_text().split()] == asked
+    whole = answer_in_a_process(str(tmp_path / "other"), str(tmp_path / "more"), "1000000")
+    assert kept.result.errors == pytest.approx(whole.result.errors, rel=1e-9, nan_ok=True)
+    once = len((tmp_path / "more").read_text().split())
+    assert len(asked) <= once + 2 * len(codes), "at most the chunk that was at hand is asked again"
+
+
+def test_bad_answers_are_told(task: SuiteTask, tmp_path: Path) -> None:
+    contenders = [
+        Scripted(name="crossing", act=Crossing, told="1"),
+        Scripted(name="blind", act=Blind, told="2"),
+    ]
+    crossing, blind = answers(contenders, [task], metric="sql", kept=tmp_path)
+    assert crossing.result.note.startswith("quantiles cross in ")
+    assert crossing.result.note.endswith(" of bars and were sorted")
+    right = answers([Contender(name="seasonal_naive")], [task], metric="sql")[0]
+    assert crossing.result.errors["sql"] == pytest.approx(right.result.errors["sql"])
+    assert "no finite forecast for " in blind.result.failure
+    assert " NaN, " in blind.result.failure
+    assert blind.scores is None
+    assert blind.blocks is None
+    assert len(list(tmp_path.iterdir())) == 1, "failures are tried again"
+
+
+def test_a_task_whose_data_are_missing_is_named(task: SuiteTask) -> None:
+    def gone() -> Panel:
+        raise FileNotFoundError("weather.csv")
+
+    found = answers([Contender(name="mean")], [replace(task, source=gone), task], metric="sql")
+    assert found[0].result.failure == "FileNotFoundError: weather.csv"
+    assert found[1].result.failure == ""
 
 
 def test_failures_are_cells_and_tried_again(task: SuiteTask, tmp_path: Path) -> None:

@@ -71,6 +71,35 @@ def test_metrics_equal_a_slow_reference(answered: Answered) -> None:
         assert found[f"{PREFIX}{name}"] == pytest.approx(value, rel=1e-6), name
 
 
+def test_metrics_equal_gluonts(answered: Answered) -> None:
+    from gluonts.ev import metrics as gluonts
+
+    backtest = answered(windows=12)
+    levels = list(backtest.task.quantile_levels)
+    data = {
+        "label": np.ma.masked_invalid(backtest.actual),
+        "mean": backtest.mean,
+        "seasonal_error": np.broadcast_to(backtest.scale[:, None], backtest.actual.shape),
+    } | {str(level): backtest.quantiles[..., k] for k, level in enumerate(levels)}
+    definitions = {
+        "MSE[mean]": gluonts.MSE(forecast_type="mean"),
+        "MSE[0.5]": gluonts.MSE(forecast_type="0.5"),
+        "MAE[0.5]": gluonts.MAE(),
+        "MASE[0.5]": gluonts.MASE(),
+        "MAPE[0.5]": gluonts.MAPE(),
+        "sMAPE[0.5]": gluonts.SMAPE(),
+        "RMSE[mean]": gluonts.RMSE(forecast_type="mean"),
+        "NRMSE[mean]": gluonts.NRMSE(forecast_type="mean"),
+        "ND[0.5]": gluonts.ND(),
+        "mean_weighted_sum_quantile_loss": gluonts.MeanWeightedSumQuantileLoss(levels),
+    }
+    found = gift_errors(backtest)
+    for name, definition in definitions.items():
+        metric = definition(axis=None)
+        metric.update(data)
+        assert found[f"{PREFIX}{name}"] == pytest.approx(float(metric.get())), name
+
+
 def test_levels_of_the_interval_are_used_where_the_task_asks_for_them(answered: Answered) -> None:
     backtest = answered(windows=6)
     wide = replace(backtest.task, quantile_levels=(0.025, 0.1, 0.5, 0.9, 0.975))
