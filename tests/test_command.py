@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,14 @@ def run(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = main(words)
     captured = capfd.readouterr()
     return code, captured.out, captured.err
+
+
+def test_help_is_quick() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "tsfm", "foreign", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "init|setup|check" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"numpy", "pandas", "torch", "yaml", "mlflow", "pyarrow"}
 
 
 def test_a_directory_is_written_and_answers(

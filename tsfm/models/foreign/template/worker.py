@@ -1,5 +1,7 @@
 """The model behind this directory: whatever is imported here is loaded once, then asked."""
 
+from typing import Any
+
 import numpy as np
 
 # What the model can do; all may be left out.
@@ -13,7 +15,7 @@ CAPABILITIES = {"variates": 1}
 # model = load(...)                 # once, before the first question
 
 
-def forecast(request):
+def forecast(request: Any) -> dict[str, Any]:
     """Forecast a batch.
 
     ``request.past`` is float32 [batch, time, variate], NaN where unobserved or padded;
