@@ -11,6 +11,7 @@ mlflow run . -e evaluate -P model=models:/tuned/1 -P analysis=forgetting -P base
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ PARAMETERS = {
 
 
 def main(config: EvaluateConfig) -> None:
+    config = exact(config)
     if config.audit:
         from experiments.audit import audit_models
 
@@ -54,6 +56,16 @@ def main(config: EvaluateConfig) -> None:
         rank(config)
     else:
         look(config)
+
+
+def exact(config: EvaluateConfig) -> EvaluateConfig:
+    """Registered models by their versions: what ``latest`` or an alias means changes."""
+    if "models:/" not in config.model + config.base:
+        return config
+    from tsfm.tracking.registry import pinned
+
+    models = ",".join(pinned(word.strip()) for word in config.model.split(","))
+    return replace(config, model=models, base=pinned(config.base))
 
 
 def look(config: EvaluateConfig) -> None:

@@ -35,7 +35,7 @@ class ForecastConfig:
     layout
         Of the table: :data:`tsfm.data.user_table.LAYOUTS`.
     targets
-        Columns to forecast as they are, with commas (with ``layout=wide`` items); empty: the columns
+        Columns to forecast as they are, with commas (items where ``layout=wide``); empty: those
         that the model's own preparation takes, or all where it has none.
     freq
         Of columns that are forecast as they are: a pandas alias, ``irregular``; empty: inferred.

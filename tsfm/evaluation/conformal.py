@@ -152,7 +152,7 @@ def calibrate(
             f"{held} windows with an answer are too few: quantile levels "
             f"{levels[0]:g} and {levels[-1]:g} need {needed}",
             where="conformal",
-            remedy="give more windows (a longer history, a shorter horizon) or inner quantile levels",
+            remedy="give more windows, a longer history or inner quantile levels",
         )
     ranked = np.sort(nonconformity, axis=0)  # NaN last
     widening = np.empty((horizon, variates, width))

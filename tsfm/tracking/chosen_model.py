@@ -171,7 +171,7 @@ def logged_model(client: MlflowClient, uri: str) -> str | None:
         return name if name.startswith("m-") else None
     try:
         version = client.get_model_version(name, number)
-        outputs = client.get_run(version.run_id).outputs
+        outputs = client.get_run(str(version.run_id)).outputs
         made = [output.model_id for output in outputs.model_outputs] if outputs else []
         return next(
             (
