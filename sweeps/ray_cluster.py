@@ -28,14 +28,12 @@ class RayLauncher(ClusterLauncher):
         import ray
 
         if not ray.is_initialized():
-            options = {"address": self.config.address} if self.config.address else {}
             variables = {"PYTHONPATH": spec.environment()["PYTHONPATH"]}
             try:
                 ray.init(
+                    address=self.config.address or None,
                     log_to_driver=False,
-                    include_dashboard=False if not options else None,
                     runtime_env={"env_vars": variables},
-                    **options,
                 )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ConfigError(
