@@ -77,9 +77,12 @@ class Contender:
         from tsfm.models import FITTED, model_class
 
         told = sha256(self.name.encode())
-        told.update(Path(inspect.getfile(model_class(self.name))).read_bytes())
+        source = Path(inspect.getfile(model_class(self.name)))
+        files = sorted(source.parent.glob(f"{source.stem}*.py"))
         if self.name in FITTED:
-            told.update(Path(__file__).with_name("fitting.py").read_bytes())
+            files.append(Path(__file__).with_name("fitting.py"))
+        for path in files:
+            told.update(path.read_bytes())
         return told.hexdigest()[:16]
 
     def load(self) -> Forecaster:

@@ -68,13 +68,14 @@ class Refitted(Forecaster):
             rows = np.flatnonzero(places == place)
             model = self.stages[place].model if place >= 0 else None
             model = model or SeasonalNaive(max_history=context.length)
-            parts.append((rows, model.forecast(context.rows(rows), horizon, quantile_levels)))
+            asked = context.rows(rows.tolist())
+            parts.append((rows, model.forecast(asked, horizon, quantile_levels)))
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        joined = {
-            name: np.concatenate([getattr(part, name) for _, part in parts])[order]
-            for name in ("quantiles", "mean")
-        }
-        return Forecast(quantile_levels=quantile_levels, **joined)
+        return Forecast(
+            quantiles=np.concatenate([part.quantiles for _, part in parts])[order],
+            quantile_levels=quantile_levels,
+            mean=np.concatenate([part.mean for _, part in parts])[order],
+        )
 
     def _stage_of(self, context: Context) -> np.ndarray:
         """Which stage serves each row; -1: none, its origin being earlier than all of them."""
@@ -148,7 +149,7 @@ def _fitted(
 ) -> Forecaster | None:
     assert isinstance(model, Fittable)
     try:
-        known = panel.slice(0, bars) if since is None else panel.between(stop=since)
+        known = panel.between(stop=since) if bars is None else panel.slice(0, bars)
         sized = model.sized(
             context=task.context,
             horizon=task.horizon,

@@ -7,24 +7,25 @@ feature; as global models of this kind are used in the M5 competition (Makridaki
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from tsfm.errors import ConfigError, DataError
-from tsfm.models.base import QUANTILE_LEVELS, Context, Forecast, Forecaster
+from tsfm.models.base import Context, Forecast, Forecaster
 from tsfm.models.batching import next_timestamps
+from tsfm.models.boosting_config import BoostingConfig
 from tsfm.models.boosting_features import (
     Examples,
     Layout,
-    Seen,
     calendar,
     seen,
     training_examples,
 )
+from tsfm.models.boosting_fit import EARLY, boosted, mixed, penalty_of, rounds_of
 from tsfm.models.quantiles import between_levels
 
 if TYPE_CHECKING:
@@ -34,90 +35,6 @@ if TYPE_CHECKING:
 
 _VALUES_AT_ONCE = 10_000_000
 _FEWEST_EXAMPLES = 100
-_EARLY = 0.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoostingConfig:
-    """Configuration of :class:`Boosting`.
-
-    Attributes
-    ----------
-    horizon
-        Bars forecast by the boosters; longer horizons feed medians back.
-    season
-        Bars; by default the panel's.
-    levels
-        Quantile levels that boosters are fitted for; others are interpolated.
-    lags
-        Latest differences to the last value that are features.
-    averages
-        Bars of trailing means and deviations that are features, increasing.
-    rounds, leaves, learning_rate, min_leaf
-        Most trees of each booster, their leaves, the step of each, and examples in a leaf.
-    max_examples
-        Most training examples (a place in a series and a step ahead of it).
-    seed
-        Of the examples drawn.
-    """
-
-    horizon: int = 48
-    season: int | None = None
-    levels: tuple[float, ...] = QUANTILE_LEVELS
-    lags: int = 8
-    averages: tuple[int, ...] = (4, 12, 36)
-    rounds: int = 100
-    leaves: int = 8
-    learning_rate: float = 0.1
-    min_leaf: int = 100
-    max_examples: int = 12_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(float(level) for level in self.levels))
-        object.__setattr__(self, "averages", tuple(int(bars) for bars in self.averages))
-        least = {
-            "horizon": 1,
-            "lags": 1,
-            "rounds": 1,
-            "leaves": 2,
-            "min_leaf": 1,
-            "max_examples": 1,
-        }
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ConfigError(f"{name}={getattr(self, name)}", remedy=f"give at least {value}")
-        if self.season is not None and self.season < 1:
-            raise ConfigError(f"season={self.season} is not a number of bars")
-        if not 0 < self.learning_rate <= 1:
-            raise ConfigError(f"learning_rate={self.learning_rate}", remedy="give 0 < rate ≤ 1")
-        if not self.levels or any(b <= a for a, b in zip((0.0, *self.levels), (*self.levels, 1.0))):
-            raise ConfigError(f"levels={self.levels} are not increasing inside (0, 1)")
-        if not self.averages or any(b <= a for a, b in zip((1, *self.averages), self.averages)):
-            raise ConfigError(
-                f"averages={self.averages} are not increasing numbers of bars",
-                remedy="give 2 or more bars each",
-            )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"lightgbm has no {', '.join(unknown)}", remedy=f"choose from {', '.join(known)}"
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a setting of lightgbm has the wrong type: {error}") from error
 
 
 class Fitted(NamedTuple):
@@ -145,13 +62,14 @@ class Boosting(Forecaster):
     """LightGBM on lags, trailing means, earlier seasons and the calendar, of all series together.
 
     Every past is taken from its last value in units of its own mean absolute step. A linear mix of
-    simple forecasts (trailing mean, drift, seasonal ones), fitted by least squares, is corrected by
-    the boosters, which need not learn levels then. How many trees they have is decided on the last
-    fifth of the series, from a fit to what comes before. Quantiles are sorted, and the mean is the
-    median. Gaps are carried forward, and how much is missing is a feature. Covariates are not seen.
-    Past the fitted horizon medians are fed back, each later block adding the squared distance from
-    the median at the last step fed back. Fitted by :meth:`fit` on a panel; where a task is asked of
-    it unfitted, it is fitted on the task's earlier bars (:mod:`tsfm.evaluation.fitting`).
+    simple forecasts (trailing means, drift, seasonal ones), fitted by ridge regression, is
+    corrected by the boosters, which need not learn levels then. How far the mix is shrunk towards
+    the last value, and how many trees there are, is decided on the last fifth of the series, by
+    fits to what comes before. Quantiles are sorted, and the mean is the median. Gaps are carried
+    forward, and how much is missing is a feature. Covariates are not seen. Past the fitted horizon
+    medians are fed back, each later block adding the squared distance from the median at the last
+    step fed back. Fitted by :meth:`fit` on a panel; where a task is asked of it unfitted, it is
+    fitted on the task's earlier bars (:mod:`tsfm.evaluation.fitting`).
     """
 
     name: ClassVar[str] = "lightgbm"
@@ -209,9 +127,11 @@ class Boosting(Forecaster):
             )
         told = seen(examples, layout)
         outcome = (examples.outcome - told.last) / told.scale
-        rounds = _rounds(told, outcome, examples.place < _EARLY, config)
-        base = _mixed(told.bases, outcome)
-        boosters = _boosted(told.features, outcome - told.bases @ base, config, rounds)
+        early = examples.place < EARLY
+        shrinking = penalty_of(told.bases, outcome, early)
+        rounds = rounds_of(told, outcome, early, shrinking, config)
+        base = mixed(told.bases, outcome, shrinking)
+        boosters = boosted(told.features, outcome - told.bases @ base, config, rounds)
         self.fitted = Fitted(base, boosters, season, tuple(panel.info.variates))
         return self
 
@@ -329,65 +249,3 @@ class Boosting(Forecaster):
 def _trees(booster: Booster) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = booster.dump_model()["tree_info"]
     return found
-
-
-def _mixed(bases: np.ndarray, outcome: np.ndarray) -> Float[np.ndarray, " base"]:
-    """Least squares on what is not extreme, with a slight penalty."""
-    limit = 10 * np.median(np.abs(outcome)) + 1e-9
-    usual = (np.abs(outcome) <= limit) & (np.abs(bases) <= limit).all(axis=1)
-    inputs, told = bases[usual], outcome[usual]
-    gram = inputs.T @ inputs
-    penalty = 1e-3 * np.diag(np.diag(gram)) + 1e-9 * np.eye(len(gram))
-    weights: np.ndarray = np.linalg.solve(gram + penalty, inputs.T @ told)
-    return weights
-
-
-def _rounds(
-    told: Seen, outcome: np.ndarray, early: Bool[np.ndarray, " row"], config: BoostingConfig
-) -> int:
-    """How many trees forecast the end of the series' median best, fitted to what comes before."""
-    if early.all() or not early.any():
-        return config.rounds
-    lightgbm = _library()
-    residual = outcome - told.bases @ _mixed(told.bases[early], outcome[early])
-    shared = _parameters(config, int(early.sum())) | {"alpha": 0.5, "metric": "quantile"}
-    data = lightgbm.Dataset(told.features[early], residual[early], params=shared)
-    late = lightgbm.Dataset(told.features[~early], residual[~early], reference=data)
-    losses: dict[str, dict[str, list[float]]] = {}
-    watch = lightgbm.record_evaluation(losses)
-    lightgbm.train(shared, data, config.rounds, valid_sets=[late], callbacks=[watch])
-    return 1 + int(np.argmin(losses["valid_0"]["quantile"]))
-
-
-def _boosted(
-    features: Float[np.ndarray, "row feature"],
-    outcome: Float[np.ndarray, " row"],
-    config: BoostingConfig,
-    rounds: int,
-) -> tuple[Booster, ...]:
-    lightgbm = _library()
-    shared = _parameters(config, len(outcome))
-    data = lightgbm.Dataset(features, outcome, params=shared, free_raw_data=False)
-    return tuple(lightgbm.train(shared | {"alpha": level}, data, rounds) for level in config.levels)
-
-
-def _parameters(config: BoostingConfig, examples: int) -> dict[str, Any]:
-    return {
-        "objective": "quantile",
-        "num_leaves": config.leaves,
-        "learning_rate": config.learning_rate,
-        "min_data_in_leaf": min(config.min_leaf, max(1, examples // 10)),
-        "max_bin": 63,
-        "seed": config.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
-
-
-def _library() -> Any:
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise ConfigError("lightgbm is not installed", remedy="pip install lightgbm") from error
-    return lightgbm

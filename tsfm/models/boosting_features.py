@@ -18,7 +18,7 @@ from tsfm.models.statistical import carried
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
 
-_CYCLES = 3
+_MOST_CYCLES, _LEAST_CYCLES, _BARS_OF_CYCLES = 7, 2, 512
 _FEWEST_BARS = 4
 
 
@@ -41,9 +41,14 @@ class Layout:
     averages: tuple[int, ...]
 
     @property
+    def cycles(self) -> int:
+        """Earlier seasons that are looked at: 7, or as many as fit into 512 bars, but 2."""
+        return int(np.clip(_BARS_OF_CYCLES // self.season, _LEAST_CYCLES, _MOST_CYCLES))
+
+    @property
     def reach(self) -> int:
         """Bars of the past that are looked at."""
-        cycles = _CYCLES * self.season + 1 if self.season > 1 else 0
+        cycles = self.cycles * self.season + 1 if self.season > 1 else 0
         return max(self.lags + 1, *self.averages, cycles)
 
 
@@ -105,14 +110,15 @@ def seen(examples: Examples, layout: Layout) -> Seen:
         recent = units[:, -bars:]
         level = _mean(recent)
         columns += [level, _mean(np.abs(np.diff(recent, axis=1))), recent[:, 0]]
-        columns.append(np.sqrt(np.maximum(_mean(recent**2) - level**2, 0)))
+        columns.append(_deviation(recent))
         simple.append(level)
     longest = layout.averages[-1]
     simple.append(-units[:, -longest] / max(longest - 1, 1) * step)
     if layout.season > 1:
-        cycles, moved = _cycles(units, step, layout.season)
-        columns += [*cycles.T, moved, (step - 1) % layout.season]
-        simple += [cycles[:, 0], _mean(cycles), moved]
+        cycles, moved = _cycles(units, step, layout)
+        usual = _mean(cycles)
+        columns += [*cycles[:, :2].T, usual, _deviation(cycles), moved, (step - 1) % layout.season]
+        simple += [cycles[:, 0], usual, moved]
     columns += list(examples.calendar.T)
     bases = np.nan_to_num(np.stack(simple, axis=1), nan=0.0)
     bases = np.concatenate([bases, bases * np.log(step)[:, None]], axis=1)
@@ -126,6 +132,10 @@ def _mean(values: Float[np.ndarray, "row bar"]) -> Float[np.ndarray, " row"]:
         return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1))
 
 
+def _deviation(values: Float[np.ndarray, "row bar"]) -> Float[np.ndarray, " row"]:
+    return np.sqrt(np.maximum(_mean(values**2) - _mean(values) ** 2, 0))
+
+
 def _scale(whole: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, " row"]:
     """Mean absolute step; the mean distance from the last value, or one, where nothing moved."""
     moved = _mean(np.abs(steps))
@@ -135,13 +145,14 @@ def _scale(whole: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, " row"]:
 
 
 def _cycles(
-    units: np.ndarray, step: np.ndarray, season: int
+    units: np.ndarray, step: np.ndarray, layout: Layout
 ) -> tuple[Float[np.ndarray, "row cycle"], Float[np.ndarray, " row"]]:
     """Bars of the same place in earlier seasons, and the last value moved as one season before."""
     rows, now = np.arange(len(units)), units.shape[1] - 1
+    season = layout.season
     seasons = -(-step // season)
     place = now + step - season * seasons
-    cycles = np.stack([units[rows, place - k * season] for k in range(_CYCLES)], axis=1)
+    cycles = np.stack([units[rows, place - k * season] for k in range(layout.cycles)], axis=1)
     return cycles, cycles[:, 0] - seasons * units[:, now - season]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models.boosting import BoostingConfig, Fitted
+from tsfm.models.boosting import Fitted
+from tsfm.models.boosting_config import BoostingConfig
 from tsfm.models.checkpoint import CONFIG_FILE, own_config, read_config, write_json
 
 _NAME = "lightgbm"
