@@ -103,16 +103,19 @@ def compare_runs(old: RunRecord, new: RunRecord, *, tolerance: float) -> Reprodu
         Values agree within it, relative to the larger one, or absolutely where they are small.
     """
     rows = _rows("", old.results, new.results, tolerance)
-    others = new.parts()
-    for name, part in old.parts().items():
+    parts, others = old.parts(), new.parts()
+    for name, part in parts.items():
         found = others[name].results if name in others else {}
         rows += _rows(name, part.results, found, tolerance)
     columns = ["part", "metric", "recorded", "reproduced", "difference", "equal"]
-    before, after = old.weights(), new.weights()
+    before, after = (
+        [one.weights() for one in (whole, *(found[name] for name in sorted(found)))]
+        for whole, found in ((old, parts), (new, others))
+    )
     return Reproduction(
         table=pd.DataFrame(rows, columns=columns),
         data=tuple(_other_inputs(old, new)),
-        weights="not compared" if not before else "equal" if before == after else "different",
+        weights="not compared" if not any(before) else "equal" if before == after else "different",
     )
 
 
