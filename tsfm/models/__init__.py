@@ -42,6 +42,7 @@ MODELS: dict[str, str] = {
     "moirai": "tsfm.models.moirai:Moirai",
     "ttm": "tsfm.models.ttm:TinyTimeMixer",
     "chronos": "tsfm.models.chronos:Chronos",
+    "timesfm": "tsfm.models.timesfm:TimesFm",
     "patchtst": "tsfm.models.patchtst:PatchTST",
     "patchtst_hf": "tsfm.models.patchtst_hf:HfPatchTST",
     "foreign": "tsfm.models.foreign.forecaster:ForeignForecaster",

@@ -139,7 +139,7 @@ def _network(kind: str, directory: Path, content: Mapping[str, Any]) -> nn.Modul
         "ChronosBoltPipeline": ChronosBoltModelForForecasting,
         "Chronos2Pipeline": Chronos2Model,
     }.get(kind, AutoModelForCausalLM if causal else AutoModelForSeq2SeqLM)
-    _expect_weights(directory)
+    expect_weights(directory)
     with without_bars():
         network = loader.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
     _expect_all_read(network, directory)
@@ -161,7 +161,7 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _expect_weights(directory: Path) -> None:
+def expect_weights(directory: Path) -> None:
     if not (directory / WEIGHTS_FILE).exists() and not _index(directory).exists():
         raise CheckpointError(
             f"no {WEIGHTS_FILE}", where=str(directory), remedy="download or save the model again"

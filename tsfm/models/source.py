@@ -26,6 +26,7 @@ _RELEASED_KEYS = {
     "chronos": {"chronos_config"},
     "patchtst": {"patch_length", "rope_percent"},
 }
+_RELEASED_TYPES = {"timesfm": "timesfm", "timesfm2_5": "timesfm"}
 
 
 def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
@@ -93,7 +94,8 @@ def model_name(directory: Path) -> str:
         raise CheckpointError(f"config.json cannot be read: {error}", where=str(path)) from error
     keys = config if isinstance(config, dict) else {}
     released = (model for model, own in _RELEASED_KEYS.items() if own <= set(keys))
-    name = keys.get("model", next(released, None))
+    of_type = _RELEASED_TYPES.get(str(keys.get("model_type")))
+    name = keys.get("model", of_type or next(released, None))
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(
             "config.json names no model" + (f" of ours but {name!r}" if name else ""),
