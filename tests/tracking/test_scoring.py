@@ -6,10 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from support.families import make, save, walks
 
 from tsfm.data.ohlcv.preparation import BarPreparation
 from tsfm.errors import ConfigError
@@ -19,7 +23,7 @@ from tsfm.tracking.registry import log_model
 from tsfm.tracking.request_body import CSV, JSON, PARQUET
 from tsfm.tracking.runs import MlflowRun
 from tsfm.tracking.scoring_limits import ServingLimits
-from tsfm.tracking.serving import load_served
+from tsfm.tracking.serving import ServedForecaster, load_served
 
 LIMITS = ServingLimits(rows=1000, horizon=50, levels=20, values=3000, body_mb=1)
 
@@ -238,6 +242,23 @@ def test_a_defect_of_ours_is_logged_and_answered_without_its_trace(
     assert "ZeroDivisionError" in told["message"]
     assert "secret" not in told["message"]
     assert "a secret place" in caplog.text
+
+
+def test_threads_that_share_a_model_get_its_one_answer(tmp_path):
+    """A network in training mode is switched to inference and back by every forecast."""
+    torch.manual_seed(0)
+    save(make("ttm", tmp_path), tmp_path / "model")
+    served = ServedForecaster()
+    served.load_context(SimpleNamespace(artifacts={"forecaster": str(tmp_path / "model")}))
+    served.forecaster.train()
+    frames = [walks(seed=k) for k in range(8)]
+    params = {"horizon": 8, "quantile_levels": [0.5]}
+    expected = [served.forecast(frame, params) for frame in frames]
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            found = list(threads.map(lambda frame: served.forecast(frame, params), frames))
+            for one, other in zip(found, expected, strict=True):
+                pd.testing.assert_frame_equal(one, other)
 
 
 def test_mlflow_itself_tells_why_with_status_400(model, bars):

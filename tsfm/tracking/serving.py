@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -40,6 +41,9 @@ NOTE = "note"
 class ServedForecaster(PythonModel):
     """Loads the model directory among its artifacts and forecasts frames with it.
 
+    Threads may share it: forecasters have a state while they forecast (the mode of a network, a
+    seeded generator), so they forecast one after the other; torch itself uses all cores.
+
     Attributes
     ----------
     limits
@@ -58,6 +62,7 @@ class ServedForecaster(PythonModel):
         self.forecaster = load_local(directory)
         self.preparation = load_preparation(directory)
         self.context_length = self.forecaster.info().get("config", {}).get("context")
+        self.one_at_a_time = threading.Lock()
         self.limits = scoring.install()
         if self.limits is not None:
             scoring.warm_up(self, directory.parents[1])
@@ -105,16 +110,17 @@ class ServedForecaster(PythonModel):
         if self.limits is not None:
             items = frame["item_id"].nunique() if "item_id" in frame else 1
             self.limits.expect_forecast(horizon, items, len(levels))
-        forecast = forecast_frame(
-            self.forecaster,
-            self.preparation,
-            frame,
-            horizon,
-            levels,
-            int(given.get("seed", 0)),
-            context=self.context_length,
-            as_of=given.get("as_of") or None,
-        )
+        with self.one_at_a_time:
+            forecast = forecast_frame(
+                self.forecaster,
+                self.preparation,
+                frame,
+                horizon,
+                levels,
+                int(given.get("seed", 0)),
+                context=self.context_length,
+                as_of=given.get("as_of") or None,
+            )
         notes = forecast.attrs[NOTES]
         if notes:
             told = {item: "; ".join(texts) for item, texts in notes.items()}
