@@ -25,8 +25,8 @@ FEWEST_FOR_IMPORTANCE = 8
 MOST_FOR_FANOVA = 300
 """Complete trials: below the one an importance is chance, above the other fANOVA takes seconds."""
 
-STEPS, WHOLE = "steps", ("max_steps", "trainer.max_steps")
-"""User attribute of trials: training steps taken; parameters that say how many are planned."""
+STEPS, EVERY, WHOLE = "steps", "trainer.validate_every", "trainer.max_steps"
+"""Training steps taken, a final metric; parameters: those between validations, those planned."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -137,9 +137,9 @@ class Findings:
         tried = [one for one in self.trials if one.state != TrialState.FAIL]
         taken: list[float] = [len(one.intermediate_values) for one in tried]
         planned: list[float] = [max(taken, default=0.0)] * len(tried)
-        if all(STEPS in one.user_attrs and self._planned(one) for one in tried):
-            taken = [float(one.user_attrs[STEPS]) for one in tried]
-            planned = [self._planned(one) for one in tried]
+        if all(self._known(WHOLE, one) and self._known(EVERY, one) for one in tried):
+            taken = [self._taken(one) for one in tried]
+            planned = [self._known(WHOLE, one) for one in tried]
         spared = [
             max(whole - done, 0.0)
             for one, done, whole in zip(tried, taken, planned)
@@ -158,7 +158,7 @@ class Findings:
                 **self._judged(one),
                 **{each.name: one.params.get(each.name) for each in self.space.parameters},
                 "validations": len(one.intermediate_values),
-                "steps": one.user_attrs.get(STEPS),
+                "steps": self._taken(one) or None,
                 "seconds": one.duration.total_seconds() if one.duration else None,
                 "best": one.number in {each.number for each in self.best},
                 "failure": one.user_attrs.get(FAILURE, ""),
@@ -186,10 +186,15 @@ class Findings:
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step else None
         return {name: last if len(names) == 1 else None for name in names}
 
-    def _planned(self, trial: FrozenTrial) -> float:
-        """Training steps of a whole training; 0 where unknown."""
+    def _taken(self, trial: FrozenTrial) -> float:
+        """Its steps; of a pruned trial those of its validations."""
+        found: float | None = self.metrics_of(trial).get(STEPS)
+        return found or len(trial.intermediate_values) * self._known(EVERY, trial)
+
+    def _known(self, key: str, trial: FrozenTrial) -> float:
+        """A parameter under its own or its last name; 0 where there is none."""
         known = {**self.base, **trial.params}
-        return float(next((known[name] for name in WHOLE if known.get(name)), 0))
+        return float(known.get(key.rpartition(".")[2]) or known.get(key) or 0)
 
     def sign(self, order: int = 0) -> float:
         """1 where less is better, -1 where more is."""
