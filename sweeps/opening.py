@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import random
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -54,7 +55,9 @@ def open_study(storage: SweepStorage, name: str, plan: Plan, *, warm_start: str 
             storage.set_study_user_attr(study_id, PLAN, plan.described())
             return SweepStudy(name, storage, plan)
         study = SweepStudy(name, storage, plan)
-        study.set_metric_names([one.metric for one in plan.space.objectives])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([one.metric for one in plan.space.objectives])
         study.learn_from(earlier)
         study.await_points()
         storage.set_study_user_attr(study_id, PLAN, plan.described())

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tsfm.errors import ConfigError, one_of
+from sweeps.samplers import check_options
+from tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "asha": ("min_resource", "reduction_factor", "min_early_stopping_rate", "bootstrap_count"),
-    "hyperband": ("min_resource", "max_resource", "reduction_factor", "bootstrap_count"),
-    "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
-    "wilcoxon": ("p_threshold", "n_startup_steps"),
+OPTIONS: dict[str, dict[str, type]] = {
+    "none": {},
+    "asha": dict.fromkeys(
+        ("min_resource", "reduction_factor", "min_early_stopping_rate", "bootstrap_count"), int
+    ),
+    "hyperband": dict.fromkeys(
+        ("min_resource", "max_resource", "reduction_factor", "bootstrap_count"), int
+    ),
+    "median": dict.fromkeys(
+        ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"), int
+    ),
+    "wilcoxon": {"p_threshold": float, "n_startup_steps": int},
 }
 
 
 def check_pruner(spec: Mapping[str, Any], n_objectives: int) -> None:
     """Raise :class:`ConfigError` unless a pruner can be made of the specification."""
-    one_of("pruner", spec["name"], OPTIONS)
-    for name in set(spec) - {"name"}:
-        one_of(f"pruner {spec['name']}, option", name, OPTIONS[spec["name"]])
+    check_options("pruner", spec, OPTIONS)
     if n_objectives > 1 and spec["name"] != "none":
         raise ConfigError(
             f"pruner={spec['name']} with {n_objectives} objectives",

@@ -14,26 +14,29 @@ from tsfm.errors import ConfigError, one_of
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "tpe": ("n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar"),
-    "gp": ("n_startup_trials", "deterministic_objective"),
-    "cmaes": (
-        "sigma0", "n_startup_trials", "popsize", "consider_pruned_trials", "use_separable_cma",
-        "with_margin", "lr_adapt",
-    ),
-    "random": (),
-    "grid": (),
-    "nsga2": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
+OPTIONS: dict[str, dict[str, type]] = {
+    "tpe": {
+        "n_startup_trials": int, "n_ei_candidates": int, "multivariate": bool, "group": bool,
+        "constant_liar": bool,
+    },
+    "gp": {"n_startup_trials": int, "deterministic_objective": bool},
+    "cmaes": {
+        "sigma0": float, "n_startup_trials": int, "popsize": int, "consider_pruned_trials": bool,
+        "use_separable_cma": bool, "with_margin": bool, "lr_adapt": bool,
+    },
+    "random": {},
+    "grid": {},
+    "nsga2": {
+        "population_size": int, "mutation_prob": float, "crossover_prob": float,
+        "swapping_prob": float,
+    },
 }  # fmt: skip
 SEVERAL_OBJECTIVES = ("tpe", "gp", "random", "grid", "nsga2")
 
 
 def check_sampler(spec: Mapping[str, Any], n_objectives: int) -> None:
     """Raise :class:`ConfigError` unless a sampler can be made of the specification."""
-    options = {key: value for key, value in spec.items() if key != "name"}
-    one_of("sampler", spec["name"], OPTIONS)
-    for name in options:
-        one_of(f"sampler {spec['name']}, option", name, OPTIONS[spec["name"]])
+    check_options("sampler", spec, OPTIONS)
     if n_objectives > 1 and spec["name"] not in SEVERAL_OBJECTIVES:
         raise ConfigError(
             f"sampler={spec['name']} is for one objective, not {n_objectives}",
@@ -44,6 +47,23 @@ def check_sampler(spec: Mapping[str, Any], n_objectives: int) -> None:
 
         if find_spec("cmaes") is None:
             raise ConfigError("sampler=cmaes needs cmaes", remedy="pip install 'tsfm-lab[sweeps]'")
+
+
+def check_options(
+    kind: str, spec: Mapping[str, Any], known: Mapping[str, Mapping[str, type]]
+) -> None:
+    """Raise :class:`ConfigError` unless name and options are known, and of their types."""
+    one_of(kind, spec["name"], known)
+    types = known[spec["name"]]
+    for name, value in spec.items():
+        if name == "name":
+            continue
+        one_of(f"{kind} {spec['name']}, option", name, types)
+        allowed = (int, float) if types[name] is float else (types[name],)
+        if type(value) not in allowed:
+            raise ConfigError(
+                f"{kind} {spec['name']}, {name}={value!r} is not of type {types[name].__name__}"
+            )
 
 
 def make_sampler(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ WORKER, RUN_ID, METRICS, KEPT, FAILURE = "worker", "run_id", "metrics", "kept", 
 """User attributes of trials: process, MLflow run, final metrics, whether its model is kept, why it
 failed."""
 
+SECONDS_OF_MEMORY = 1.0
 SEVEREST = 3
 """Deaths of workers that one configuration survives."""
 
@@ -130,6 +132,7 @@ class SweepStudy(optuna.Study):
         self.base = plan.subject.base(plan.space.fixed)
         sampler = make_sampler(plan.space, plan.space.sampler, self.base, plan.seed)
         super().__init__(name, storage, sampler=sampler, pruner=make_pruner(plan.space.pruner))
+        self._seen, self._remembers = 0.0, False
         self.limit = plan.trials
         if hasattr(sampler, "points"):
             sampler.place = self._place  # type: ignore[attr-defined]
@@ -168,6 +171,24 @@ class SweepStudy(optuna.Study):
             remedy="loosen the constraints, or give sampler=random",
         )
 
+    def is_hopeless(self, trial: optuna.Trial) -> bool:
+        """Whether the pruner gives a trial up; it sees other trials as of a second ago or less."""
+        if time.monotonic() - self._seen > SECONDS_OF_MEMORY:
+            self._thread_local.cached_all_trials, self._seen = None, time.monotonic()
+        self._remembers = True
+        try:
+            return trial.should_prune()
+        finally:
+            self._remembers = False
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        return super()._get_trials(deepcopy, states, use_cache or self._remembers)
+
     def _asked(self) -> optuna.Trial:
         self._thread_local.in_optimize_loop = True  # heartbeats are this package's
         try:
@@ -191,7 +212,8 @@ class SweepStudy(optuna.Study):
             else:
                 raise SweepOverError
             self.rdb.record_heartbeat(taken)
-        reseed(self.sampler, self.plan.seed, self._storage.get_trial(taken).number)
+        _, number = self._storage._trial_id_to_study_id_and_number[taken]
+        reseed(self.sampler, self.plan.seed, number)
         return taken
 
     def _place(self, trial: FrozenTrial) -> int:
@@ -301,8 +323,7 @@ class SweepStudy(optuna.Study):
 
     def is_orphan(self, trial: FrozenTrial) -> bool:
         """Whether the process that took a trial is gone, as far as this machine can tell."""
-        host, _, rest = trial.user_attrs.get(WORKER, "").partition("/")
-        pid, _, started = rest.partition("/")
+        host, pid, started = ["", "", "", *trial.user_attrs.get(WORKER, "").rsplit("/", 2)][-3:]
         if started and host == host_name():
             return not Process(host=host, pid=int(pid), started=float(started)).is_alive()
         since = datetime.now() - (trial.datetime_start or datetime.min)

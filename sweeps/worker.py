@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import optuna
 
     from sweeps.recipe import Outcome
-    from sweeps.storage import SweepStorage
     from sweeps.study import SweepStudy, Taken
     from tsfm.tracking.sweep_record import TrialRun
 
@@ -102,6 +101,7 @@ class Worker:
     """One process's share of a study."""
 
     def __init__(self, spec: WorkerSpec, study: SweepStudy) -> None:
+        from sweeps.pulse import Shield
         from sweeps.recipe import Cache, recipe_of
         from sweeps.study import PARENT
         from tsfm.tracking.experiment import OUTPUTS
@@ -111,12 +111,15 @@ class Worker:
         self.parent = Parent(spec.tracking, study.user_attrs[PARENT], study.study_name)
         self.recipe = recipe_of(self.plan.experiment)
         self.cache = Cache(OUTPUTS / "sweeps" / study.study_name)
+        self.shield = Shield()
         self._failures = 0
         self._discarded: set[int] = set()
 
     def work(self) -> int:
         """Take trials until none is left; how many came to an end here."""
+        from sweeps.pulse import Pulse
         from sweeps.study import SweepOverError
+        from tsfm.tracking.lifecycle import ending
 
         done = 0
         with Pulse(self.study.rdb, self.spec.heartbeat) as pulse:
@@ -128,7 +131,12 @@ class Worker:
                 except SweepOverError:
                     return done
                 with pulse.of(taken.trial._trial_id):
-                    self.attempt(taken)
+                    try:
+                        self.attempt(taken)
+                    except BaseException as error:
+                        if ending(error) == "KILLED":
+                            self.study.hand_back(taken.trial)
+                        raise
                 done += 1
 
     def attempt(self, taken: Taken) -> None:
@@ -137,17 +145,17 @@ class Worker:
         from optuna.exceptions import UpdateFinishedTrialError
 
         from sweeps.study import RUN_ID
-        from tsfm.tracking.lifecycle import ending, reason
+        from tsfm.tracking.lifecycle import ending
 
         watcher = Watcher(self.study, taken.trial)
-        record = self.parent.begin(taken.trial.number, taken.point, watcher)
-        try:
+        with self.shield:
+            record = self.parent.begin(taken.trial.number, taken.point, watcher)
             taken.trial.set_user_attr(RUN_ID, record.run_id)
+        try:
             outcome = self._trained(taken, record)
-            self._complete(taken, record, outcome)
-            self._failures = 0
         except TrialPruned:
-            self._tell(taken, record, "PRUNED", why=f"at validation {watcher.reports}")
+            with self.shield:
+                self._tell(taken, record, "PRUNED", why=f"at validation {watcher.reports}")
             self._failures = 0
         except UpdateFinishedTrialError:
             record.finish("KILLED", {}, why="another worker took it for dead")
@@ -157,13 +165,20 @@ class Worker:
             raise
         except BaseException as error:
             if ending(error) == "KILLED":
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                self.study.hand_back(taken.trial)
                 record.finish("KILLED", {}, why="interrupted; it is tried again")
                 raise
+            self._fail(taken, record, error)
+        else:
+            with self.shield:
+                self._complete(taken, record, outcome)
+
+    def _fail(self, taken: Taken, record: TrialRun, error: BaseException) -> None:
+        from tsfm.tracking.lifecycle import reason
+
+        with self.shield:
             record.log_text("".join(traceback.format_exception(error)), "failure.txt")
             self._tell(taken, record, "FAIL", why=reason(error))
-            self._expect_sense(error)
+        self._expect_sense(error)
 
     def _trained(self, taken: Taken, record: TrialRun) -> Outcome:
         """What the recipe gives, from a state that no earlier trial has touched."""
@@ -180,7 +195,12 @@ class Worker:
     def _complete(self, taken: Taken, record: TrialRun, outcome: Outcome) -> None:
         from sweeps.study import KEPT, METRICS
 
-        values = self._values(outcome)
+        try:
+            values = self._values(outcome)
+        except (ArithmeticError, ConfigError) as error:
+            self._fail(taken, record, error)
+            return
+        self._failures = 0
         if outcome.model is not None and self.study.is_best(values):
             record.keep(outcome.model)
             taken.trial.set_user_attr(KEPT, True)
@@ -257,7 +277,7 @@ class Watcher:
     """Sees all that a trial's training reports; feeds the pruner, which may end the trial."""
 
     def __init__(self, study: SweepStudy, trial: optuna.Trial) -> None:
-        self.trial, self.reports = trial, 0
+        self.study, self.trial, self.reports = study, trial, 0
         objectives = study.plan.space.objectives
         self.metric = objectives[0].metric if len(objectives) == 1 else None
 
@@ -275,54 +295,8 @@ class Watcher:
             return
         self.reports += 1
         self.trial.report(float(metrics[self.metric]), self.reports)
-        if self.trial.should_prune():
+        if self.study.is_hopeless(self.trial):
             raise TrialPruned
-
-
-class Pulse:
-    """Signs of life of the trial at hand, from a thread of its own."""
-
-    def __init__(self, storage: SweepStorage, interval: int) -> None:
-        self._storage, self._interval = storage, interval
-        self._trial: int | None = None
-        self._stop = threading.Event()
-        self._due = True
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> Pulse:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def of(self, trial_id: int) -> Pulse._Of:
-        return Pulse._Of(self, trial_id)
-
-    def is_time(self) -> bool:
-        """Whether an interval has passed since it last was."""
-        due, self._due = self._due, False
-        return due
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._interval):
-            self._due = True
-            trial = self._trial
-            if trial is not None:
-                with suppress(Exception):
-                    self._storage.record_heartbeat(trial)
-        self._storage.remove_session()
-
-    class _Of:
-        def __init__(self, pulse: Pulse, trial_id: int) -> None:
-            self.pulse, self.trial_id = pulse, trial_id
-
-        def __enter__(self) -> None:
-            self.pulse._trial = self.trial_id
-
-        def __exit__(self, *_: object) -> None:
-            self.pulse._trial = None
 
 
 def reset(threads: int, seed: int, *, torch_too: bool = True) -> None:

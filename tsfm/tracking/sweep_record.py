@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +27,7 @@ from tsfm.tracking.runs import MlflowRun
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Param, Run
 
 STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweep.study", "sweep.trial", "sweep.state"
 STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "KILLED": "KILLED"}
@@ -32,6 +35,7 @@ STATUSES = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "KIL
 that looks like a failure."""
 
 CHECKPOINT = "checkpoint"
+SECONDS_UNTIL_TOLD = 1.0
 Watch = Callable[[Mapping[str, float], int], None]
 
 
@@ -72,16 +76,12 @@ class Parent:
         watch
             Told of all metrics of every step; what it raises ends the training.
         """
-        from mlflow.entities import Param
-
         run = self.client.create_run(
             self.experiment_id,
             tags={**self._tags, TRIAL_TAG: str(number)},
             run_name=f"{self.study}-{number:04d}",
         )
-        entities = [Param(key, value) for key, value in flatten(params).items()]
-        self.client.log_batch(run.info.run_id, params=entities)
-        return TrialRun.over(self.client, run, self.uri, watch)
+        return TrialRun.over(self.client, run, self.uri, params, watch)
 
     @tells_store_errors
     def unfinished(self) -> dict[str, int]:
@@ -120,25 +120,43 @@ class Parent:
 
 
 class TrialRun(MlflowRun):
-    """The run of one trial: three writes where it reports ten times, and only its last pictures."""
+    """The run of one trial: three writes where it reports ten times, and only its last pictures.
+
+    Parameters and metrics are on their way together, after a second at the first chance.
+    """
 
     is_whole = True
     _watch: Watch
+    _params_waiting: list[Param]
     _figures: dict[str, Figure]
-    _latest: dict[str, float]
+    _began: float
+    _home: str
 
     @classmethod
-    def over(cls, client: MlflowClient, run: Any, uri: str, watch: Watch) -> Self:
+    def over(
+        cls, client: MlflowClient, run: Run, uri: str, params: Mapping[str, Any], watch: Watch
+    ) -> Self:
         """A run that has just been made."""
+        from mlflow.entities import Param
+
         made = cls(client, run, uri)
-        made._watch, made._figures, made._latest = watch, {}, {}
+        made._params_waiting = [Param(key, value) for key, value in flatten(params).items()]
+        made._watch, made._figures = watch, {}
+        made._began, made._home = time.monotonic(), run.info.artifact_uri
         return made
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Collect metrics of one step, and let the watcher see them."""
         super().log_metrics(metrics, step)
-        self._latest |= metrics
+        if self._params_waiting and time.monotonic() - self._began > SECONDS_UNTIL_TOLD:
+            self.tell_params()
         self._watch(metrics, step)
+
+    @tells_store_errors
+    def tell_params(self) -> None:
+        """Send the parameters, for those who look at a run while it trains."""
+        self.client.log_batch(self.run_id, params=self._params_waiting)
+        self._params_waiting = []
 
     def log_figure(self, figure: Figure, name: str, step: int | None = None) -> None:  # noqa: ARG002
         """Keep the latest of every name, for the end."""
@@ -146,7 +164,17 @@ class TrialRun(MlflowRun):
 
     def log_config(self, config: Any) -> None:
         """``config.yaml`` only: the parameters are those of the space."""
-        self.log_text(as_yaml(config)[0], "config.yaml")
+        self._put("config.yaml", as_yaml(config)[0])
+
+    @tells_store_errors
+    def _put(self, name: str, text: str) -> None:
+        """As ``log_text``, without asking the store where artifacts are."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            path.write_text(text)
+            get_artifact_repository(self._home, tracking_uri=self.uri).log_artifact(str(path))
 
     @property
     def directory(self) -> Path:
@@ -187,7 +215,10 @@ class TrialRun(MlflowRun):
         for first in range(0, len(every) or 1, 1000):
             last = first + 1000 >= len(every)
             self.client.log_batch(
-                self.run_id, metrics=every[first : first + 1000], tags=tags if last else []
+                self.run_id,
+                metrics=every[first : first + 1000],
+                params=[] if first else self._params_waiting,
+                tags=tags if last else [],
             )
         if state in ("COMPLETE", "PRUNED"):
             for name, figure in self._figures.items():
