@@ -175,7 +175,6 @@ def hold_out(
     if cut is None:
         shares = (config.validation_share, config.test_share, config.vault_share)
         cut = cutoffs(panel, *shares)
-    panel = before_vault(panel, cut)
     validation_start, test_start, _ = cut
     longest = int(panel.lengths.max())
     if longest < context + horizon:
@@ -184,6 +183,7 @@ def hold_out(
             where=f"panel {panel.info.name}",
             remedy="shorten context or horizon, or give longer series",
         )
+    panel = before_vault(panel, cut)
     chosen = set(held_out) & set(panel.item_ids) or _drawn(
         panel, config, test_start, context, horizon, never=_fitted_on(panel)
     )

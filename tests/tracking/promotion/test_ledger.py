@@ -9,7 +9,7 @@ from support.promotion import Killed, MortalClient
 
 from tsfm.errors import TrackingError
 from tsfm.tracking.promotion import ledger as module
-from tsfm.tracking.promotion.ledger import LEDGER_TAG, Ledger
+from tsfm.tracking.promotion.ledger import LEDGER_TAG, Ledger, patient
 
 BUSY = MlflowException("(sqlite3.OperationalError) database is locked")
 BUSY.error_code = "TEMPORARILY_UNAVAILABLE"
@@ -84,6 +84,22 @@ def test_a_busy_store_is_waited_for(ledger: Ledger, monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
     monkeypatch.setattr(ledger.client, "log_param", busy)
     assert ledger.put("move", 1, {"who": "a"}) == {"who": "a"}
+
+
+def test_a_store_that_is_locked_while_it_is_connected_to_is_waited_for():
+    answers = iter([TrackingError("the tracking database cannot be used: database is locked"), 3])
+
+    @patient
+    def connect() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert connect() == 3
+    other = patient(lambda: (_ for _ in ()).throw(TrackingError("no such folder")))
+    with pytest.raises(TrackingError, match="no such folder"):
+        other()
 
 
 def test_a_write_whose_answer_was_lost_is_recognised(ledger: Ledger, monkeypatch):

@@ -51,8 +51,7 @@ class Contestant:
             When it was not logged by this project.
         """
         number = _number(client, model, version)
-        directory = registry.resolve(f"models:/{model}/{number}")
-        return cls(model=model, version=number, directory=directory)
+        return cls(model=model, version=number, directory=located(model, number))
 
     @property
     def name(self) -> str:
@@ -74,6 +73,20 @@ class Contestant:
         if not (self.directory / FILE_NAME).exists():
             return None
         return Provenance.load(self.directory)
+
+
+@patient
+def located(model: str, version: str) -> Path:
+    """The forecaster's directory inside a version's artifacts, on this machine.
+
+    Raises
+    ------
+    TrackingError
+        When the version or its artifacts are gone.
+    CheckpointError
+        When it was not logged by this project.
+    """
+    return registry.resolve(f"models:/{model}/{version}")
 
 
 @patient

@@ -45,6 +45,9 @@ def patient(method: Callable[P, R]) -> Callable[P, R]:
         while True:
             try:
                 return method(*args, **kwargs)
+            except TrackingError as error:
+                if "is locked" not in error.what or time.monotonic() > give_up:
+                    raise
             except MlflowException as error:
                 if not _passes(error) or time.monotonic() > give_up:
                     why = error.message.strip().partition("\n")[0]

@@ -1,8 +1,8 @@
 """Whether a version, loaded from the registry again, forecasts the same.
 
-    python -m tsfm.tracking.promotion.reload models:/ohlcv/3 VAULT WINDOWS OUT.npz
+    python -m tsfm.tracking.promotion.reload ohlcv 3 VAULT WINDOWS OUT.npz
 
-is what the fresh process runs: it knows nothing of the first but the version's address.
+is what the fresh process runs: it knows nothing of the first but the version's number.
 """
 
 from __future__ import annotations
@@ -70,15 +70,12 @@ def forecasts(model: Forecaster, vault: Vault, windows: int) -> list[np.ndarray]
 
 def _run(candidate: Contestant, vault: Vault, rule: ReloadRule, out: Path) -> str:
     """Why the fresh process left no forecasts; empty where it did."""
-    from tsfm.tracking import store
-
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"MLFLOW_TRACKING_URI": store.connect(), "PYTHONPATH": os.pathsep.join(paths)}
-    words = (f"models:/{candidate.name}", str(vault.path), str(rule.windows), str(out))
+    words = (candidate.model, candidate.version, str(vault.path), str(rule.windows), str(out))
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__, *words],
-            env=os.environ | environment,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             timeout=rule.seconds,
             capture_output=True,
             text=True,
@@ -108,13 +105,13 @@ def _difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.max(np.abs(first[known] - second[known]))) / max(size, 1e-12)
 
 
-def main(uri: str, vault: str, windows: str, out: str) -> None:
+def main(model: str, version: str, vault: str, windows: str, out: str) -> None:
     """In the fresh process: load, forecast, write."""
     from tsfm.models.source import load_local
+    from tsfm.tracking.promotion.contestant import located
     from tsfm.tracking.promotion.vault import Vault
-    from tsfm.tracking.registry import resolve
 
-    found = forecasts(load_local(resolve(uri)), Vault.open(vault), int(windows))
+    found = forecasts(load_local(located(model, version)), Vault.open(vault), int(windows))
     np.savez(out, *found)
 
 
