@@ -199,3 +199,34 @@ def test_small_chunks_give_the_same_forecast() -> None:
     whole = make_model(patch_size=16).predict(context, 12)
     cut = make_model(patch_size=16, forecast_tokens=1).predict(context, 12)
     np.testing.assert_allclose(whole.quantiles, cut.quantiles, rtol=2e-3, atol=2e-3)
+
+
+def gapped() -> np.ndarray:
+    past = np.sin(np.arange(96, dtype=np.float32))[None, :, None] + 3
+    past[0, 40:47] = np.nan
+    return past
+
+
+@pytest.mark.parametrize("mean_imputation", [True, False])
+def test_without_scaling_unobserved_values_enter_as_zero(mean_imputation: bool) -> None:
+    model = make_model(mean_imputation=mean_imputation, scaling=False, patch_size=16)
+    np.testing.assert_allclose(
+        model.predict(past=gapped(), horizon=16).quantiles,
+        model.predict(past=np.nan_to_num(gapped()), horizon=16).quantiles,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_unobserved_values_enter_as_their_contexts_mean_or_as_zero_in_units_of_the_data() -> None:
+    """Wherever the level is, the mean is as far away; of zero only multiples keep the distance."""
+    ours, released = (make_model(mean_imputation=way, patch_size=16) for way in (True, False))
+    for model, is_equivariant in ((ours, True), (released, False)):
+        at_three, at_five = (
+            model.predict(past=gapped() + shift, horizon=16).median - shift for shift in (0, 2)
+        )
+        assert np.allclose(at_three, at_five, atol=1e-2) == is_equivariant
+    doubled = released.predict(past=2 * gapped(), horizon=16).median
+    np.testing.assert_allclose(
+        doubled, 2 * released.predict(past=gapped(), horizon=16).median, rtol=1e-3
+    )

@@ -284,9 +284,7 @@ def _tokens(
     values[:, :width, first : first + context.length] = past
     values[:, width:, first : first + covariates.values.shape[2]] = covariates.values[rows]
     seen = np.isfinite(values)
-    total = np.where(seen, values, 0).sum(-1, dtype=np.float64)
-    centre = (total / np.maximum(seen.sum(-1), 1)).astype(np.float32)
-    values = np.where(seen, values, centre[:, :, None])
+    values = np.where(seen, values, np.float32(0))
     n_series, n_rows, _ = values.shape
     seen = seen.reshape(n_series, n_rows, n_tokens, size)
     begun = np.cumsum(seen[:, :width].any(axis=(1, 3)), axis=1) > 0
