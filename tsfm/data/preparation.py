@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from tsfm.data.frequency import naive_timestamps
 from tsfm.errors import CheckpointError, ConfigError, DataError
@@ -217,25 +218,21 @@ class ColumnPreparation(Preparation):
             )
         stamps = naive_timestamps(frame["timestamp"], name)
         series = []
-        for item, indices in frame.groupby("item_id", sort=False).indices.items():
+        items = frame.groupby("item_id", sort=False).indices
+        target, past, known = (
+            _numbers(frame, list(names), items, name)
+            for names in (self.variates, self.past_covariates, self.known_covariates)
+        )
+        for item, indices in items.items():
             rows = np.asarray(indices)
             _expect_increasing(stamps, rows, f"{name}, item {item!r}")
-            try:
-                target, past, known = (
-                    frame[list(names)].iloc[rows].to_numpy(np.float32).T
-                    for names in (self.variates, self.past_covariates, self.known_covariates)
-                )
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"a value is not a number: {error}", where=f"{name}, item {item!r}"
-                ) from error
             series.append(
                 Series(
                     item_id=str(item),
-                    target=target,
+                    target=target[:, rows],
                     timestamps=stamps[rows],
-                    past_covariates=past if len(past) else None,
-                    known_covariates=known if len(known) else None,
+                    past_covariates=past[:, rows] if len(past) else None,
+                    known_covariates=known[:, rows] if len(known) else None,
                 )
             )
         return Panel.from_series(series, self.info(name))
@@ -252,6 +249,22 @@ class ColumnPreparation(Preparation):
             "freq": self.freq,
             "seasonality": self.seasonality,
         }
+
+
+def _numbers(
+    frame: pd.DataFrame, names: list[str], items: Mapping[Any, Any], where: str
+) -> Float[np.ndarray, "column row"]:
+    try:
+        return frame[names].to_numpy(np.float32).T
+    except (TypeError, ValueError):
+        for item, rows in items.items():
+            try:
+                frame[names].iloc[rows].to_numpy(np.float32)
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"a value is not a number: {error}", where=f"{where}, item {item!r}"
+                ) from error
+        raise
 
 
 def _expect_increasing(stamps: np.ndarray, rows: np.ndarray, where: str) -> None:

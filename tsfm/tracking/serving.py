@@ -60,6 +60,8 @@ class ServedForecaster(PythonModel):
 
         directory = Path(context.artifacts[FORECASTER])
         self.forecaster = load_local(directory)
+        if hasattr(self.forecaster, "eval"):
+            self.forecaster.eval()
         self.preparation = load_preparation(directory)
         self.context_length = self.forecaster.info().get("config", {}).get("context")
         self.one_at_a_time = threading.Lock()
