@@ -27,14 +27,12 @@ PARAMETERS = {
 
 
 def main(config: LineageConfig) -> None:
-    from mlflow import MlflowClient
-
-    from tsfm.tracking import store
     from tsfm.tracking.ancestry import Ancestry
     from tsfm.tracking.ancestry_report import show_tree
+    from tsfm.tracking.run_record import store_client
 
     kind, name = config.asked
-    client = MlflowClient(tracking_uri=store.connect())
+    client = store_client()
     found = answer(Ancestry(client=client), kind, name)
     show_tree(found)
     told = json.dumps({"asked": {kind: name}, "answer": found.to_dict()}, indent=2)

@@ -104,14 +104,11 @@ def find(run_id: str) -> RunRecord:
     TrackingError
         When it is not there, not finished, a part of another, or of no experiment.
     """
-    from mlflow import MlflowClient
-
-    from tsfm.tracking import store
-    from tsfm.tracking.run_record import RunRecord
+    from tsfm.tracking.run_record import RunRecord, store_client
 
     if not run_id:
         raise ConfigError("run_id is empty", remedy="give the id that the MLflow UI shows")
-    record = RunRecord.read(MlflowClient(tracking_uri=store.connect()), run_id)
+    record = RunRecord.read(store_client(), run_id)
     where = f"run {record.name}"
     if record.parent:
         raise TrackingError(

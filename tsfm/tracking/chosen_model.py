@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tsfm.errors import CheckpointError, TrackingError
 from tsfm.tracking import store
+from tsfm.tracking.run_record import store_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,7 +94,7 @@ def choose(model: str) -> ChosenModel:
         return _registered(model)
     if model in SHIPPED or Path(model).is_dir():
         return ChosenModel(uri=model, directory=directory_of(model))
-    client = _client()
+    client = store_client()
     versions = _versions(client, model) if "/" not in model else []
     if versions:
         return _best_of(client, model, versions)
@@ -127,7 +128,7 @@ def _best_of(client: MlflowClient, name: str, versions: list[int]) -> ChosenMode
 def _registered(uri: str) -> ChosenModel:
     from tsfm.tracking.registry import pinned, resolve
 
-    client = _client()
+    client = store_client()
     name, _, alias = uri.removeprefix("models:/").partition("@")
     if alias and uri.startswith("models:/"):
         versions = _versions(client, name)
@@ -183,10 +184,3 @@ def logged_model(client: MlflowClient, uri: str) -> str | None:
         )
     except MlflowException:
         return None
-
-
-def _client() -> MlflowClient:
-    uri = store.connect()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)

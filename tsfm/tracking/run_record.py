@@ -198,6 +198,20 @@ class RunRecord:
         return digests
 
 
+def store_client() -> MlflowClient:
+    """A client of the tracking store that is set, or of the default one.
+
+    Raises
+    ------
+    TrackingError
+        When it cannot be used.
+    """
+    uri = store.connect()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
 def _json(text: str | None) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
