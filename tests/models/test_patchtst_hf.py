@@ -10,7 +10,7 @@ import torch
 from support.patchtst import endless_windows, make_past, ragged_context
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models.base import Trainable
+from tsfm.models.base import Context, Trainable
 from tsfm.models.patchtst_config import PatchTSTConfig
 from tsfm.models.patchtst_hf import HfPatchTST
 from tsfm.models.patchtst_hf_config import HfPatchTSTConfig
@@ -94,3 +94,45 @@ def test_directories_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model": "moirai", "config": {}}')
     with pytest.raises(CheckpointError, match="moirai"):
         HfPatchTST.load(tmp_path)
+
+
+@pytest.mark.parametrize(("patch", "context"), [(8, 64), (12, 64)])
+def test_a_released_one_is_known_and_forecasts_as_the_library_does(tmp_path, patch, context):
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.PatchTSTConfig(
+        num_input_channels=2, context_length=context, prediction_length=16, patch_length=patch,
+        patch_stride=patch, d_model=16, num_attention_heads=2, num_hidden_layers=2, ffn_dim=32,
+        norm_type="layernorm", positional_encoding_type="random", dropout=0.2, loss="mse",
+        scaling="mean",
+    )  # fmt: skip
+    network = transformers.PatchTSTForPrediction(config).eval()
+    network.save_pretrained(tmp_path / "released")
+    model = load_local(tmp_path / "released")
+    past = 5 + np.random.default_rng(0).standard_normal((3, 90, 2)).cumsum(axis=1)
+    with torch.no_grad():
+        seen = torch.tensor(past[:, -context:], dtype=torch.float32)
+        expected = network(past_values=seen).prediction_outputs.numpy()
+    np.testing.assert_allclose(model.predict(past=past, horizon=16).mean, expected, rtol=1e-4)
+    narrow = model.predict(past=past[..., :1], horizon=16).mean
+    np.testing.assert_allclose(narrow, expected[..., :1], rtol=1e-4)
+    again = load_local(model.save(tmp_path / "ours"))
+    assert again.config == model.config
+    np.testing.assert_array_equal(
+        again.predict(past=past, horizon=40).mean, model.predict(past=past, horizon=40).mean
+    )
+    states = model.embeddings(Context(past=past))
+    assert states.shape == (3, 2, context // patch, 16)
+    assert np.isfinite(states).all()
+
+
+@pytest.mark.parametrize("unlike", [{"share_projection": False}, {"loss": "nll"}])
+def test_a_released_one_of_another_kind_is_told(tmp_path, unlike):
+    import transformers
+
+    size = {"d_model": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "ffn_dim": 16}
+    config = transformers.PatchTSTConfig(**size, **unlike)
+    transformers.PatchTSTForPrediction(config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=next(iter(unlike))):
+        load_local(tmp_path)

@@ -32,6 +32,7 @@ from tsfm.models.patchtst_windows import context_batch, training_batch, window_s
 
 _ARCHITECTURE = (
     "channel_mixing", "patch", "context", "horizon", "d_model", "heads", "layers", "d_ff",
+    "library",
 )  # fmt: skip
 
 
@@ -163,7 +164,8 @@ class HfPatchTST(nn.Module, Forecaster):
         """The encoder's state of every patch of ``config.context`` bars; NaN of absent variates."""
         seen, config = context.last(self.config.context), self.config
         past = np.where(seen.observed, seen.past, np.nan).swapaxes(1, 2)
-        shape = (*past.shape[:2], config.context // config.patch, config.d_model)
+        patches = self.network.model.patchifier.num_patches
+        shape = (*past.shape[:2], patches, config.d_model)
         out = np.full(shape, np.nan, np.float32)
         was_training = self.training
         self.eval()
@@ -191,7 +193,7 @@ class HfPatchTST(nn.Module, Forecaster):
 
     @classmethod
     def load(cls, directory: str | Path, **config_overrides: Any) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, or a released ``PatchTSTForPrediction``.
 
         Raises
         ------
@@ -201,12 +203,20 @@ class HfPatchTST(nn.Module, Forecaster):
             When an override is unknown or out of range.
         """
         path = Path(directory)
-        values = own_config(read_config(path), cls.name, path)
+        content = read_config(path)
+        is_released = "model" not in content and content.get("model_type") == "patchtst"
         try:
-            trained = HfPatchTSTConfig.from_dict(values)
+            if is_released:
+                trained = HfPatchTSTConfig.from_library(content)
+                values = trained.to_dict()
+            else:
+                values = own_config(content, cls.name, path)
+                trained = HfPatchTSTConfig.from_dict(values)
         except ConfigError as error:
             raise CheckpointError(
-                f"{CONFIG_FILE} is damaged: {error.what}", where=str(path)
+                f"{CONFIG_FILE} cannot be used: {error.what}",
+                where=str(path),
+                remedy=error.remedy,
             ) from error
         model = cls(HfPatchTSTConfig.from_dict({**values, **config_overrides}))
         for name in _ARCHITECTURE:
@@ -218,7 +228,10 @@ class HfPatchTST(nn.Module, Forecaster):
                     remedy=f"leave {name} as it was",
                 )
         try:
-            model.load_state_dict(read_weights(path))
+            weights = read_weights(path)
+            if is_released:
+                weights = {f"network.{name}": value for name, value in weights.items()}
+            model.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(
                 f"the weights do not fit the configuration: {str(error).splitlines()[-1].strip()}",

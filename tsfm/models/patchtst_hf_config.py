@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tsfm.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
-    from transformers import PatchTSTForPrediction
+    from transformers import PatchTSTConfig, PatchTSTForPrediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class HfPatchTSTConfig:
         Width of a token, attention heads, layers, hidden width of the feed-forward.
     dropout
         In training, of attention, residual branches and feed-forward.
+    library
+        Further fields of ``transformers.PatchTSTConfig``: those of a released checkpoint.
     """
 
     channel_mixing: str = "attention"
@@ -42,6 +44,7 @@ class HfPatchTSTConfig:
     layers: int = 4
     d_ff: int = 256
     dropout: float = 0.0
+    library: dict[str, Any] = field(default_factory=dict)
 
     mode: ClassVar[str] = "prediction"
     mask_ratio: ClassVar[float] = 0.5
@@ -52,7 +55,8 @@ class HfPatchTSTConfig:
         for name in ("variates", "patch", "horizon", "d_model", "heads", "layers", "d_ff"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}", remedy="give at least 1")
-        if self.context % self.patch or self.context < 2 * self.patch:
+        whole = not self.context % self.patch or bool(self.library)
+        if not whole or self.context < 2 * self.patch:
             raise ConfigError(
                 f"context={self.context} is not two or more whole patches of {self.patch} bars",
                 remedy=f"give a multiple of {self.patch}",
@@ -75,7 +79,7 @@ class HfPatchTSTConfig:
         ConfigError
             When a name is not a field or a value is not allowed.
         """
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(
@@ -86,6 +90,47 @@ class HfPatchTSTConfig:
             return cls(**values)
         except TypeError as error:
             raise ConfigError(f"a PatchTST parameter has the wrong type: {error}") from error
+
+    @classmethod
+    def from_library(cls, content: Mapping[str, Any]) -> Self:
+        """Of a released checkpoint's ``config.json``.
+
+        Raises
+        ------
+        ConfigError
+            When its weights belong to one number of variates, or it does not forecast points.
+        """
+        unlike = {"share_embedding": True, "share_projection": True, "use_cls_token": False}
+        found = [
+            f"{k}={content[k]}" for k, usual in unlike.items() if content.get(k, usual) != usual
+        ]
+        if content.get("loss", "mse") != "mse":
+            found.append(f"loss={content['loss']}")
+        if found:
+            raise ConfigError(
+                f"a PatchTST with {', '.join(found)} cannot be used here",
+                remedy="give one that shares its weights between variates and was trained by mse",
+            )
+        names = {
+            "variates": "num_input_channels", "patch": "patch_length", "context": "context_length",
+            "horizon": "prediction_length", "d_model": "d_model", "heads": "num_attention_heads",
+            "layers": "num_hidden_layers", "d_ff": "ffn_dim",
+        }  # fmt: skip
+        from transformers import PatchTSTConfig
+
+        given = PatchTSTConfig(**content)
+        mixing = "attention" if given.channel_attention else "none"
+        own = cls.from_dict(
+            {ours: getattr(given, theirs) for ours, theirs in names.items()}
+            | {"channel_mixing": mixing, "dropout": given.ff_dropout, "library": {"loss": "mse"}}
+        )
+        usual = library_config(own).to_dict()
+        library = {
+            key: value
+            for key, value in given.to_dict().items()
+            if key in usual and value != usual[key] and key not in _TOLD_BY_THE_LIBRARY
+        }
+        return replace(own, library={"loss": "mse", **library})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -117,25 +162,34 @@ class HfPatchTSTConfig:
         return found
 
 
+_TOLD_BY_THE_LIBRARY = ("architectures", "transformers_version", "dtype", "torch_dtype")
+
+
 def build_network(config: HfPatchTSTConfig) -> PatchTSTForPrediction:
     """The library's model of a config."""
-    from transformers import PatchTSTConfig, PatchTSTForPrediction
+    from transformers import PatchTSTForPrediction
 
-    return PatchTSTForPrediction(
-        PatchTSTConfig(
-            num_input_channels=config.variates,
-            context_length=config.context,
-            prediction_length=config.horizon,
-            patch_length=config.patch,
-            patch_stride=config.patch,
-            d_model=config.d_model,
-            num_attention_heads=config.heads,
-            num_hidden_layers=config.layers,
-            ffn_dim=config.d_ff,
-            channel_attention=config.channel_mixing == "attention",
-            attention_dropout=config.dropout,
-            path_dropout=config.dropout,
-            ff_dropout=config.dropout,
-            loss="mse",
-        )
-    )
+    return PatchTSTForPrediction(library_config(config))
+
+
+def library_config(config: HfPatchTSTConfig) -> PatchTSTConfig:
+    """The library's own configuration."""
+    from transformers import PatchTSTConfig
+
+    fields: dict[str, Any] = {
+        "num_input_channels": config.variates,
+        "context_length": config.context,
+        "prediction_length": config.horizon,
+        "patch_length": config.patch,
+        "patch_stride": config.patch,
+        "d_model": config.d_model,
+        "num_attention_heads": config.heads,
+        "num_hidden_layers": config.layers,
+        "ffn_dim": config.d_ff,
+        "channel_attention": config.channel_mixing == "attention",
+        "attention_dropout": config.dropout,
+        "path_dropout": config.dropout,
+        "ff_dropout": config.dropout,
+        "loss": "mse",
+    }
+    return PatchTSTConfig(**{**fields, **config.library})

@@ -27,6 +27,7 @@ _RELEASED_KEYS = {
     "patchtst": {"patch_length", "rope_percent"},
 }
 _RELEASED_TYPES = {"timesfm": "timesfm", "timesfm2_5": "timesfm"}
+_RELEASED_ARCHITECTURES = {"PatchTSTForPrediction": "patchtst_hf"}
 
 
 def load_local(source: str | Path, **config_overrides: Any) -> Forecaster:
@@ -95,7 +96,9 @@ def model_name(directory: Path) -> str:
     keys = config if isinstance(config, dict) else {}
     released = (model for model, own in _RELEASED_KEYS.items() if own <= set(keys))
     of_type = _RELEASED_TYPES.get(str(keys.get("model_type")))
-    name = keys.get("model", of_type or next(released, None))
+    architecture = str((keys.get("architectures") or [""])[0])
+    of_library = next(released, _RELEASED_ARCHITECTURES.get(architecture))
+    name = keys.get("model", of_type or of_library)
     if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(
             "config.json names no model" + (f" of ours but {name!r}" if name else ""),
