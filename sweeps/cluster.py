@@ -137,13 +137,17 @@ class ClusterLauncher(ABC):
 
 
 def serve(spec: WorkerSpec) -> Ended:
-    """What a job does: run the worker's command to its end."""
+    """What a job does: run the worker's command to its end.
+
+    The worker is one process, not one of a distributed training that Slurm's variables speak of.
+    """
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeps.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=spec.directory,
-        env=os.environ | spec.environment(),
+        env=variables | spec.environment(),
         text=True,
     )
     assert process.stdin is not None

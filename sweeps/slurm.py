@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 import shutil
+import subprocess
+import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +18,33 @@ from sweeps.worker import WorkerSpec
 from tsfm.errors import ConfigError
 
 KILLED = Ended(code=-9, told="")
+LOOKS_WITHOUT = 3
+"""After which a job that is no longer in the queue, and left no result, is over: submitit itself
+asks sacct, which many small clusters do not have, and would wait for ever."""
+
+
+@dataclass
+class Queue:
+    """Slurm's jobs of one name, asked for at most once in ``seconds``."""
+
+    name: str
+    seconds: float = 2.0
+    _asked: float = -math.inf
+    _found: frozenset[str] | None = None
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a job waits or runs; yes while Slurm does not answer."""
+        if time.monotonic() - self._asked > self.seconds:
+            self._asked, self._found = time.monotonic(), self._ask()
+        return self._found is None or job_id in self._found
+
+    def _ask(self) -> frozenset[str] | None:
+        words = ["squeue", "--noheader", f"--name={self.name}", "--format=%i"]
+        try:
+            told = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return frozenset(told.stdout.split())
 
 
 @dataclass
@@ -20,6 +52,7 @@ class SlurmLauncher(ClusterLauncher):
     """Each worker is one job of one task; ``squeue --name=sweep-<study>`` shows them."""
 
     _executor: Any = field(default=None, repr=False)
+    _queue: Queue | None = None
 
     def check(self, storage: str, tracking: str) -> None:
         if find_spec("submitit") is None:
@@ -37,14 +70,17 @@ class SlurmLauncher(ClusterLauncher):
     def start(self, spec: WorkerSpec) -> None:
         import submitit
 
+        logging.getLogger("submitit").setLevel(logging.ERROR)
+        os.environ["PYTHONPATH"] = spec.environment()["PYTHONPATH"]  # jobs inherit it
         on_slurm = self.config.executor == "slurm"
         folder = Path(spec.directory) / self.config.logs
         self._executor = submitit.AutoExecutor(folder, cluster=self.config.executor)
+        self._queue = Queue(f"sweep-{spec.study}") if on_slurm else None
         self._executor.update_parameters(**self._asked(spec, on_slurm=on_slurm))
 
     def submit(self, spec: WorkerSpec) -> Job:
         try:
-            return _SlurmJob(self._executor.submit(serve, spec))
+            return _SlurmJob(self._executor.submit(serve, spec), queue=self._queue)
         except Exception as error:
             told = " ".join(str(error).split())
             raise ConfigError(
@@ -80,9 +116,17 @@ class SlurmLauncher(ClusterLauncher):
 @dataclass
 class _SlurmJob:
     job: Any
+    queue: Queue | None
+    missed: int = 0
 
     def is_done(self) -> bool:
-        return bool(self.job.done())
+        if self.job.done():
+            return True
+        if self.queue is None or self.queue.holds(self.job.job_id):
+            self.missed = 0
+            return False
+        self.missed += 1
+        return self.missed >= LOOKS_WITHOUT
 
     def ended(self) -> Ended:
         try:

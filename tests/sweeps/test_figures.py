@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from support.findings import CRPS, SIZE, SPEED, findings
@@ -85,6 +86,16 @@ def test_the_page_needs_no_network_and_names_its_study_safely():
     assert "<study>" not in text
     assert not re.search(r"<(script|link)[^>]+(src|href)=.https?://", text)
     assert text.count("Plotly.newPlot(") >= 5
+
+
+def test_trials_that_are_left_out_shift_no_other():
+    found = findings(10)
+    without = replace(found, trials=found.trials[3:])
+    titles = dict(figures(without))
+    points, best = titles["History"].data[:2]
+    assert list(points.x) == list(range(3, 10))
+    assert list(points.y) == [one.value for one in found.trials[3:]]
+    assert list(best.y) == [min(points.y[: place + 1]) for place in range(7)]
 
 
 def test_the_page_has_importance_of_every_objective():
