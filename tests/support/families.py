@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from support import chronos_tiny, moirai, patchtst, ttm
+from support import chronos_tiny, moirai, patchtst, timesfm_tiny, ttm
 
 from tsfm.data.preparation import ColumnPreparation
 from tsfm.models import BASELINES, model_class
@@ -98,6 +98,7 @@ FAMILIES: dict[str, Callable[[Path], Forecaster]] = {
     "chronos_t5": lambda directory: _chronos("t5", directory),
     "chronos_bolt": lambda directory: _chronos("bolt", directory),
     "chronos2": lambda directory: _chronos("chronos2", directory),
+    "timesfm": lambda directory: load_local(timesfm_tiny.tiny("2.5", directory / "made")),
     "dlinear": lambda _: _dlinear(),
     "lightgbm": lambda _: _boosting(),
     **{name: lambda _, name=name: model_class(name)() for name in BASELINES},
