@@ -7,7 +7,7 @@ feature; as global models of this kind are used in the M5 competition (Makridaki
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -243,7 +243,7 @@ class Boosting(Forecaster):
         if self.fitted is not None:
             trees = (one for booster in self.fitted.boosters for one in _trees(booster))
             leaves = sum(int(tree["num_leaves"]) for tree in trees)
-        return {"name": self.name, "parameters": leaves, "config": asdict(self.config)}
+        return {"name": self.name, "parameters": leaves, "config": self.config.to_dict()}
 
 
 def _trees(booster: Booster) -> list[dict[str, Any]]:

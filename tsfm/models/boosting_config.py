@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from tsfm.errors import ConfigError
 from tsfm.models.base import QUANTILE_LEVELS
+from tsfm.models.model_config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoostingConfig:
+class BoostingConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.boosting.Boosting`.
 
     Attributes
@@ -33,6 +33,8 @@ class BoostingConfig:
     seed
         Of the examples drawn.
     """
+
+    label: ClassVar[str] = "lightgbm"
 
     horizon: int = 48
     season: int | None = None
@@ -71,23 +73,3 @@ class BoostingConfig:
                 f"averages={self.averages} are not increasing numbers of bars",
                 remedy="give 2 or more bars each",
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"lightgbm has no {', '.join(unknown)}", remedy=f"choose from {', '.join(known)}"
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a setting of lightgbm has the wrong type: {error}") from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from tsfm.errors import ConfigError
+from tsfm.models.model_config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChronosConfig:
+class ChronosConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.chronos.Chronos`; None is the checkpoint's own value.
 
     Attributes
@@ -36,6 +36,8 @@ class ChronosConfig:
     allow_untrained
         Forecast even so, which only tests have a use for.
     """
+
+    label: ClassVar[str] = "Chronos"
 
     context: int | None = None
     horizon: int | None = None
@@ -64,28 +66,3 @@ class ChronosConfig:
             raise ConfigError(
                 f"low_limit={limits[0]}, high_limit={limits[1]}", remedy="give low < high"
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, refusing unknown names.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of Chronos",
-                remedy=f"choose from: {', '.join(known)}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a Chronos parameter has the wrong type: {error}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)

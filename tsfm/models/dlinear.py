@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from tsfm.errors import CheckpointError, ConfigError, DataError, one_of
 from tsfm.models.base import Context, Forecast, Forecaster
 from tsfm.models.gaps import bridged
+from tsfm.models.model_config import ModelConfig
 from tsfm.models.statistical import normal_forecast
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _WINDOWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class DLinearConfig:
+class DLinearConfig(ModelConfig):
     """Configuration of :class:`DLinear`.
 
     Attributes
@@ -45,6 +46,8 @@ class DLinearConfig:
     max_windows
         Most training windows (each of one variate), evenly spaced over the panels.
     """
+
+    label: ClassVar[str] = "dlinear"
 
     context: int = 512
     horizon: int = 128
@@ -63,23 +66,6 @@ class DLinearConfig:
                 f"kernel={self.kernel}, ridge={self.ridge}",
                 remedy="give an odd kernel and a positive ridge",
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"dlinear has no {', '.join(unknown)}", remedy=f"choose from {', '.join(known)}"
-            )
-        return cls(**values)
 
 
 class Fitted(NamedTuple):
@@ -280,7 +266,7 @@ class DLinear(Forecaster):
         staged = {name: directory / f".{name}.tmp" for name in (_WEIGHTS_FILE, _CONFIG_FILE)}
         arrays = {k: np.ascontiguousarray(v) for k, v in self.fitted._asdict().items()}
         save_file(arrays, staged[_WEIGHTS_FILE])
-        content = {"model": self.name, "config": asdict(self.config)}
+        content = {"model": self.name, "config": self.config.to_dict()}
         staged[_CONFIG_FILE].write_text(json.dumps(content, indent=2))
         for name, path in staged.items():
             path.replace(directory / name)
@@ -319,7 +305,7 @@ class DLinear(Forecaster):
 
     def info(self) -> dict[str, Any]:
         parameters = 0 if self.fitted is None else self.fitted.weight.size + self.fitted.bias.size
-        return {"name": self.name, "parameters": parameters, "config": asdict(self.config)}
+        return {"name": self.name, "parameters": parameters, "config": self.config.to_dict()}
 
 
 def moving_average(length: int, kernel: int) -> Float[np.ndarray, "length length"]:

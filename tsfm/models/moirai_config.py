@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from tsfm.data.packing import PackingRecipe
 from tsfm.errors import ConfigError
+from tsfm.models.model_config import ModelConfig
 
 _HEAD_DIM = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoiraiConfig:
+class MoiraiConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.moirai.Moirai`; every field has a default.
 
     Attributes
@@ -70,6 +70,8 @@ class MoiraiConfig:
     gradient_checkpointing
         Recompute activations in the backward pass instead of keeping them.
     """
+
+    label: ClassVar[str] = "MOIRAI"
 
     d_model: int = 128
     num_layers: int = 4
@@ -162,31 +164,6 @@ class MoiraiConfig:
                 f"preset {name!r} is not known", remedy=f"choose one of: {', '.join(PRESETS)}"
             )
         return cls.from_dict({**PRESETS[name], **overrides})
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, refusing unknown names.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of MOIRAI",
-                remedy=f"choose from: {', '.join(sorted(known))}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a MOIRAI parameter has the wrong type: {error}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "patch_sizes": list(self.patch_sizes)}
 
 
 PRESETS: dict[str, dict[str, Any]] = {

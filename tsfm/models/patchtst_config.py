@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from tsfm.errors import ConfigError, one_of
+from tsfm.models.model_config import ModelConfig
 
 CHANNEL_MIXING = ("none", "attention")
 MODES = ("prediction", "masked")
@@ -29,7 +29,7 @@ _WITHIN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchTSTConfig:
+class PatchTSTConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.patchtst.PatchTST`; every field has a default.
 
     Attributes
@@ -79,6 +79,8 @@ class PatchTSTConfig:
     forecast_tokens
         Tokens that a forecast encodes at once; bounds memory.
     """
+
+    label: ClassVar[str] = "PatchTST"
 
     channel_mixing: str = "attention"
     patch: int = 16
@@ -200,31 +202,6 @@ class PatchTSTConfig:
         """
         one_of("preset", name, PRESETS)
         return cls.from_dict({**PRESETS[name], **overrides})
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, refusing unknown names.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of PatchTST",
-                remedy=f"choose from: {', '.join(sorted(known))}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a PatchTST parameter has the wrong type: {error}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def matched(

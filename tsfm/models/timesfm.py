@@ -9,8 +9,7 @@ transformers 5; weights Apache-2.0 (``google/timesfm-2.0-500m-pytorch``,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,6 +19,7 @@ from jaxtyping import Float
 from tsfm.errors import ConfigError
 from tsfm.models.base import Context, Forecast, Forecaster
 from tsfm.models.gaps import bridged
+from tsfm.models.model_config import ModelConfig
 from tsfm.models.quantiles import between_levels
 
 _SLOWEST_HIGH = 86_400 * 5
@@ -27,7 +27,7 @@ _SLOWEST_MEDIUM = 86_400 * 45
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimesFmConfig:
+class TimesFmConfig(ModelConfig):
     """How a TimesFM checkpoint is used; its architecture is its own.
 
     Attributes
@@ -38,6 +38,8 @@ class TimesFmConfig:
         Variates in one pass; bounds memory.
     """
 
+    label: ClassVar[str] = "TimesFM"
+
     context: int | None = None
     rows_at_once: int = 64
 
@@ -46,27 +48,6 @@ class TimesFmConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}", remedy="give at least 1")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of TimesFM",
-                remedy=f"choose from: {', '.join(known)}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a TimesFM parameter has the wrong type: {error}") from error
 
 
 class TimesFm(Forecaster):
@@ -176,7 +157,7 @@ class TimesFm(Forecaster):
         """Write a directory that :meth:`load` and transformers itself read."""
         from tsfm.models import timesfm_checkpoint
 
-        return timesfm_checkpoint.save(self.network, asdict(self.config), Path(directory))
+        return timesfm_checkpoint.save(self.network, self.config.to_dict(), Path(directory))
 
     @classmethod
     def load(cls, directory: str | Path, **config_overrides: Any) -> Self:
@@ -213,7 +194,7 @@ class TimesFm(Forecaster):
             "name": self.name,
             "version": "2.5" if self.is_2_5 else "2.0",
             "parameters": sum(p.numel() for p in self.network.parameters()),
-            "config": asdict(self.config) | {"context": self.context},
+            "config": self.config.to_dict() | {"context": self.context},
         }
 
 

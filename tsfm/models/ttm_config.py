@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 from tsfm.errors import ConfigError, one_of
+from tsfm.models.model_config import ModelConfig
 
 CHANNEL_MODES = ("common_channel", "mix_channel")
 SCALINGS = ("std", "mean", "none")
@@ -16,7 +16,7 @@ LOSS_SCALES = ("window", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TinyTimeMixerConfig:
+class TinyTimeMixerConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.ttm.TinyTimeMixer`; the defaults are TTM-r2's 512 → 96.
 
     Names are those of the reference's configuration, but for ``context`` (``context_length`` there)
@@ -98,6 +98,8 @@ class TinyTimeMixerConfig:
     forecast_series
         Series that a forecast computes at once; bounds memory.
     """
+
+    label: ClassVar[str] = "TinyTimeMixer"
 
     context: int = 512
     horizon: int = 96
@@ -302,32 +304,6 @@ class TinyTimeMixerConfig:
         """
         one_of("preset", name, PRESETS)
         return cls.from_dict({**PRESETS[name], **overrides})
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, refusing unknown names.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of TinyTimeMixer",
-                remedy=f"choose from: {', '.join(sorted(known))}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a TinyTimeMixer parameter has the wrong type: {error}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values = asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
