@@ -1,7 +1,7 @@
 """What a sweep costs besides its training, how it scales, and what pruning saves.
 
     python benchmarks/sweep.py --json
-    python benchmarks/sweep.py --json --study      # also (c), minutes
+    python benchmarks/sweep.py --json --study      # also (c)
 
 (a) Overhead per trial: a function that costs nothing reports ten times per trial, random sampler, a
     pruner that looks at all trials each time but stops none, SQLite for studies and tracking;
@@ -11,8 +11,8 @@
     slow. Their runs hold less: no config, no state of pruned trials.
 (b) Trials per minute of one worker and of two, on trials of a fixed length, asleep and computing;
     from the first trial's start to the last one's end.
-(c) ``sweeps/pretrain.yaml`` with and without pruning from the same seeds: best CRPS of validation
-    and training steps.
+(c) ``sweeps/pretrain.yaml`` with its pruner and without, the same points (drawn at random from the
+    same seeds): best CRPS of validation and training steps. About 20 minutes on one core.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.study import SweepStudy
+    from sweeps.worker import Worker
 
 REPORTS = 10
 EDGE, NEVER = 100, 1_000_000
@@ -43,8 +48,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of a trial of (b)")
     parser.add_argument("--study", action="store_true", help="(c) as well")
     parser.add_argument("--only-study", action="store_true", help="(c) alone")
-    parser.add_argument("--study-trials", type=int, default=18, help="of (c), each of two studies")
-    parser.add_argument("--study-steps", type=int, default=100, help="training steps of a trial")
+    parser.add_argument("--study-trials", type=int, default=14, help="of (c), each of two studies")
+    parser.add_argument("--study-steps", type=int, default=60, help="training steps of a trial")
     parser.add_argument("--seeds", type=int, default=3, help="of (c)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
@@ -98,12 +103,11 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
 
 def ours(options: argparse.Namespace) -> dict[str, float]:
     """A worker in this process, its trials timed from end to end."""
-    from sweeps.leading import Crew, parent_run
     from sweeps.opening import open_study
     from sweeps.space import Space
     from sweeps.storage import SweepStorage, address
     from sweeps.study import Plan
-    from sweeps.worker import Worker, WorkerSpec
+    from sweeps.worker import Worker
 
     space = {
         "parameters": {name: {"low": -3.0, "high": 3.0} for name in "xy"},
@@ -117,24 +121,19 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
         space=Space.read(space, where="benchmark"),
         trials=options.trials,
     )
-    uri = address("")
-    study = open_study(SweepStorage(uri), "benchmark", plan)
+    study = open_study(SweepStorage(address("")), "benchmark", plan)
     sampling = timed_sampler(study.sampler)
-    with parent_run(study, Crew(), {}) as record:
-        spec = WorkerSpec(
-            storage=uri, study=study.study_name, tracking=record.uri, directory=str(Path.cwd())
-        )
-        ends, asleep = [time.perf_counter()], [0.0]
+    ends, asleep = [time.perf_counter()], [0.0]
 
-        class Timed(Worker):
-            def attempt(self, taken: Any) -> None:
-                super().attempt(taken)
-                ends.append(time.perf_counter())
-                asleep.append(sampling[0])
+    class Timed(Worker):
+        def attempt(self, taken: Any) -> None:
+            super().attempt(taken)
+            ends.append(time.perf_counter())
+            asleep.append(sampling[0])
 
-        began = time.process_time()
-        done = Timed(spec, study).work()
-        cpu = time.process_time() - began
+    began = time.process_time()
+    done = worked(study, Timed)
+    cpu = time.process_time() - began
     assert done == options.trials, f"{done} trials of {options.trials}"
     return spread(ends, asleep) | {"cpu": round(1e3 * cpu / done, 1)}
 
@@ -339,23 +338,53 @@ def pruning(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def studied(pruner: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Points drawn at random, so that both studies of a seed try the same ones."""
     from sweeps.findings import Findings
-    from sweeps.opening import load_study
-    from sweeps.storage import address
+    from sweeps.opening import open_study
+    from sweeps.space import Space
+    from sweeps.storage import SweepStorage, address
+    from sweeps.study import Plan
 
     every = max(options.study_steps // REPORTS, 1)
-    fixed = (
-        f"data=sample max_steps={options.study_steps} trainer.validate_every={every} "
-        f"trainer.warmup_steps={every} trainer.patience=0"
+    space = Space.load("pretrain")
+    fixed = {
+        **space.fixed, "data": "sample", "max_steps": options.study_steps,
+        "trainer.validate_every": every, "trainer.warmup_steps": every,
+        "trainer.checkpoint_every": options.study_steps,
+    }  # fmt: skip
+    pruned = space.pruner if pruner == "asha" else {"name": pruner}
+    plan = Plan(
+        experiment="pretrain",
+        space=replace(space, fixed=fixed, pruner=pruned, sampler={"name": "random"}),
+        trials=options.study_trials,
+        seed=seed,
     )
+    here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        sweep(
-            folder, "experiment=pretrain", f"trials={options.study_trials}", f"seed={seed}",
-            f"pruner={pruner}", "workers=1", "threads=1", "register_as=none", f"fixed={fixed}",
-        )  # fmt: skip
-        study = load_study(address(f"sqlite:///{folder}/sweeps.db"), "pretrain")
-        findings = Findings.of(study)
+        os.chdir(folder)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        try:
+            study = open_study(SweepStorage(address("")), "benchmark", plan)
+            worked(study)
+            findings = Findings.of(study)
+        finally:
+            os.chdir(here)
     return {"best": float(findings.losses().min()), "steps": findings.steps()[0]}
+
+
+def worked(study: SweepStudy, kind: type[Worker] | None = None) -> int:
+    """All trials of a study, by a worker in this process."""
+    from sweeps.leading import Crew, parent_run
+    from sweeps.worker import Worker, WorkerSpec
+
+    with parent_run(study, Crew(), {}) as record:
+        spec = WorkerSpec(
+            storage=study.rdb.uri,
+            study=study.study_name,
+            tracking=record.uri,
+            directory=str(Path.cwd()),
+        )
+        return (kind or Worker)(spec, study).work()
 
 
 if __name__ == "__main__":
