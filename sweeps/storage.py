@@ -89,15 +89,25 @@ class SweepStorage(RDBStorage):
             options["connect_args"] = {"timeout": 60}
             _write_ahead(_file(uri))
         optuna_logging.set_verbosity(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            with self._alone(uri):
+        address = _driven(uri)
+        try:
+            with warnings.catch_warnings(), self._alone(uri):
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                _expect_own(address, options, uri)
                 super().__init__(
-                    _driven(uri).replace("{", "{{").replace("}", "}}"),
+                    address.replace("{", "{{").replace("}", "}}"),
                     engine_kwargs=options,
                     heartbeat_interval=heartbeat,
                     grace_period=grace,
                 )
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+            raise _lost(error.__cause__ or error, uri) from error
+        except RuntimeError as error:
+            raise TrackingError(
+                f"the storage was made by another version of Optuna: {error}",
+                where=f"storage={store.masked(uri)}",
+                remedy=_ELSEWHERE,
+            ) from error
         self.uri = uri
         if is_sqlite:
             sqlalchemy.event.listen(self.engine, "connect", _hasten)
@@ -218,6 +228,19 @@ def _lost(error: BaseException, uri: str) -> StorageLostError:
         where=f"storage={store.masked(uri)}",
         remedy="free disk space or bring it back, then give the same command again: it goes on",
     )
+
+
+def _expect_own(address: str, options: dict[str, Any], uri: str) -> None:
+    """That the database holds no other program's tables: MLflow's versions would be mixed up."""
+    engine = sqlalchemy.create_engine(address, **options)
+    names = set(sqlalchemy.inspect(engine).get_table_names())
+    engine.dispose()
+    if "alembic_version" in names and "studies" not in names:
+        raise TrackingError(
+            "the database holds another program's tables",
+            where=f"storage={store.masked(uri)}",
+            remedy="give a database of its own, or none for ./sweeps.db",
+        )
 
 
 def _driven(uri: str) -> str:

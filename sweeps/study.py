@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import optuna
@@ -25,6 +25,9 @@ from sweeps.storage import SweepStorage
 from sweeps.subject import Subject
 from tsfm.errors import ConfigError
 from tsfm.tracking.environment import Process, host_name
+
+if TYPE_CHECKING:
+    from optuna.storages._cached_storage import _CachedStorage
 
 PLAN, PARENT = "sweep:plan", "sweep:parent"
 FREE, DEATHS, RETRIED = "sweep:free", "sweep:deaths", "sweep:retry_of"
@@ -212,7 +215,7 @@ class SweepStudy(optuna.Study):
             else:
                 raise SweepOverError
             self.rdb.record_heartbeat(taken)
-        _, number = self._storage._trial_id_to_study_id_and_number[taken]
+        _, number = cast("_CachedStorage", self._storage)._trial_id_to_study_id_and_number[taken]
         reseed(self.sampler, self.plan.seed, number)
         return taken
 

@@ -59,8 +59,10 @@ def history(study: SweepStudy) -> list[tuple[Any, ...]]:
     ]
 
 
-def command(home: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
-    """A sweep of the function as a process of its own."""
+def command(
+    home: Path, *words: str, before: Callable[[], None] | None = None, **variables: str
+) -> subprocess.Popen[str]:
+    """A sweep as a process of its own; ``before`` is called in it first."""
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "experiments.sweep", *words],
         cwd=home,
@@ -68,6 +70,7 @@ def command(home: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=before,
     )
 
 

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from support.sweeps import LINE, history, plan_of, study_of, worked
 
 from sweeps.opening import check_feasible, check_objectives, load_study
+from sweeps.pruners import check_pruner
 from sweeps.study import FAILURE, FREE, WORKER, SweepOverError
 from tsfm.errors import ConfigError
 
@@ -217,8 +218,6 @@ def test_several_objectives_have_a_front(home):
     front = {one.number for one in study.best()}
     assert front == {one.number for one in study.best_trials}
     with pytest.raises(ConfigError, match="pruner=none"):
-        from sweeps.pruners import check_pruner
-
         check_pruner({"name": "median"}, 2)
 
 

@@ -50,6 +50,7 @@ def command(home, monkeypatch, capfd):
         (["experiment=rehearsal", "storage=postgresql://nobody@127.0.0.1:1/x"], ["storage="]),
         (["experiment=rehearsal", "storage=oracle://x"], ["oracle"]),
         (["experiment=rehearsal", "storage=sqlite:////nowhere/sweeps.db"], ["/nowhere"]),
+        (["experiment=rehearsal", "storage=sqlite:///mlflow.db"], ["another program's tables"]),
         (["experiment=rehearsal", "warm_start=nothing"], ["warm_start=nothing"]),
         (["experiment=rehearsal", "grace=3"], ["grace=3"]),
     ],

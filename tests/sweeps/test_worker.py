@@ -114,7 +114,7 @@ def test_a_trial_that_fails_is_told_and_counts(home, client):
 
 def test_where_everything_fails_the_sweep_ends(home):
     study = study_of(plan_of(trials=20, fixed={"fail_above": -9}))
-    with pytest.raises(ConfigError, match="5 trials in a row failed.*is above"):
+    with pytest.raises(ConfigError, match=r"5 trials in a row failed.*is above"):
         worked(study)
     assert study.standing().failed == 5
 
