@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tsfm.errors import ConfigError, one_of
+from tsfm.models.model_config import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PatchTSTConfig, PatchTSTForPrediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfPatchTSTConfig:
+class HfPatchTSTConfig(ModelConfig):
     """Configuration of :class:`tsfm.models.patchtst_hf.HfPatchTST`.
 
     What is not here is as the library has it.
@@ -33,6 +34,8 @@ class HfPatchTSTConfig:
     library
         Further fields of ``transformers.PatchTSTConfig``: those of a released checkpoint.
     """
+
+    label: ClassVar[str] = "Hugging Face's PatchTST here"
 
     channel_mixing: str = "attention"
     variates: int = 3
@@ -69,27 +72,6 @@ class HfPatchTSTConfig:
     @property
     def train_variates(self) -> int:
         return self.variates
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, refusing unknown names.
-
-        Raises
-        ------
-        ConfigError
-            When a name is not a field or a value is not allowed.
-        """
-        known = {one.name for one in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"{', '.join(unknown)} is no parameter of Hugging Face's PatchTST here",
-                remedy=f"choose from: {', '.join(sorted(known))}",
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"a PatchTST parameter has the wrong type: {error}") from error
 
     @classmethod
     def from_library(cls, content: Mapping[str, Any]) -> Self:
@@ -131,10 +113,6 @@ class HfPatchTSTConfig:
             if key in usual and value != usual[key] and key not in _TOLD_BY_THE_LIBRARY
         }
         return replace(own, library={"loss": "mse", **library})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
     @property
     def n_parameters(self) -> int:
