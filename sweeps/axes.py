@@ -115,6 +115,8 @@ class Scale:
         else:
             room = 0.05 * (self.high - self.low) or 0.1 * abs(self.low) or 1.0
             limits = self.low - room, self.high + room
+            if which == "x":
+                axis.locator_params(axis="x", nbins=5)
         get(*limits)
         return limits
 
