@@ -7,9 +7,9 @@ The model is the shipped ``ttm-base``: 512 hourly values of one item in, 96 step
 levels out. Ours is the model as this project logs it. The peer is the same network in a plain
 MLflow pyfunc: a typed signature, MLflow's own request path (JSON to a frame by the schema, records
 back through ``json``), nothing checked and nothing repaired. Both are served by ``mlflow models
-serve --env-manager local``, one after the other, and answer the same bodies. Counted beside the
-latencies are the seconds of processor time a request costs the server, which other work on the
-machine does not change.
+serve --env-manager local``, side by side, and answer the same bodies in turns, so that other work
+on the machine is shared. Counted beside the latencies is the processor time that a request costs
+the server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,7 @@ def main() -> None:
         os.chdir(folder)
         frame = walks()
         addresses = {"ours": log_ours(frame), "peer": save_peer(frame, Path(folder))}
-        found = {name: measure(uri, frame, options.requests, clients)
-                 for name, uri in addresses.items()}  # fmt: skip
+        found = measure(addresses, frame, options.requests, clients)
         os.chdir("/")
     ours, peer = found["ours"], found["peer"]
     assert np.allclose(ours.pop("answer"), peer.pop("answer"), rtol=1e-4), "answers differ"
@@ -165,29 +164,45 @@ def save_peer(frame: pd.DataFrame, folder: Path) -> str:
     return str(folder / "plain")
 
 
-def measure(uri: str, frame: pd.DataFrame, requests: int, clients: list[int]) -> dict[str, Any]:
+def measure(
+    addresses: dict[str, str], frame: pd.DataFrame, requests: int, clients: list[int]
+) -> dict[str, dict[str, Any]]:
     """First answer, latencies by number of clients, processor time, and ``predict`` in process."""
     split = json.loads(frame.to_json(orient="split", index=False, date_format="iso"))
     split["data"] = [[item, moment.rstrip("Z"), value] for item, moment, value in split["data"]]
     body = json.dumps({"dataframe_split": split, "params": {"horizon": HORIZON}}).encode()
-    with serving(uri) as (port, process, started):
-        answer = first_answer(port, process, body)
-        first = time.perf_counter() - started
-        for _ in range(20):
-            ask(port, body)
-        http_figures, before, total = {}, cpu_seconds(process.pid), 0
+    found: dict[str, dict[str, Any]] = {name: {"http": {}} for name in addresses}
+    with ExitStack() as servers:
+        ports, groups = {}, {}
+        for name, uri in addresses.items():
+            port, process, started = servers.enter_context(serving(uri))
+            answer = first_answer(port, process, body)
+            found[name]["first_answer_s"] = round(time.perf_counter() - started, 2)
+            told = pd.DataFrame(json.loads(answer)["predictions"])
+            found[name]["answer"] = told["q0.5"].to_numpy()
+            ports[name], groups[name] = port, process.pid
+            load(port, body, 20, 1)
+        before = {name: cpu_seconds(group) for name, group in groups.items()}
+        turns = 5
         for number in clients:
-            http_figures[str(number)] = load(port, body, requests, number)
-            total += requests
-        cpu = (cpu_seconds(process.pid) - before) / total
-    told = pd.DataFrame(json.loads(answer)["predictions"])
-    return {
-        "first_answer_s": round(first, 2),
-        "http": http_figures,
-        "cpu_ms": round(1e3 * cpu, 2),
-        "in_process": in_process(uri, frame, requests),
-        "answer": told["q0.5"].to_numpy(),
-    }
+            seconds: dict[str, list[float]] = {name: [] for name in addresses}
+            wall = dict.fromkeys(addresses, 0.0)
+            for _ in range(turns):
+                for name, port in ports.items():
+                    began = time.perf_counter()
+                    seconds[name] += load(port, body, requests // turns, number)
+                    wall[name] += time.perf_counter() - began
+            for name in addresses:
+                rate = len(seconds[name]) / wall[name]
+                told = quantiles(seconds[name]) | {"per_second": round(rate, 2)}
+                found[name]["http"][str(number)] = told
+        asked = turns * (requests // turns) * len(clients)
+        for name, group in groups.items():
+            spent = cpu_seconds(group) - before[name]
+            found[name]["cpu_ms"] = round(1e3 * spent / asked, 2)
+    for name, told in in_process(addresses, frame, requests).items():
+        found[name]["in_process"] = told
+    return found
 
 
 @contextmanager
@@ -203,7 +218,7 @@ def serving(uri: str) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{Path.cwd() / 'mlflow.db'}",
     }
     started = time.perf_counter()
-    with Path("server.log").open("wb") as log:
+    with Path(f"server-{port}.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True
         )
@@ -216,7 +231,7 @@ def serving(uri: str) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
 
 def first_answer(port: int, process: subprocess.Popen[bytes], body: bytes) -> bytes:
     while True:
-        assert process.poll() is None, Path("server.log").read_text()[-2000:]
+        assert process.poll() is None, Path(f"server-{port}.log").read_text()[-2000:]
         try:
             return ask(port, body)
         except OSError:
@@ -235,16 +250,16 @@ def ask(port: int, body: bytes) -> bytes:
         connection.close()
 
 
-def load(port: int, body: bytes, requests: int, clients: int) -> dict[str, float]:
+def load(port: int, body: bytes, requests: int, clients: int) -> list[float]:
+    """Seconds of every request."""
+
     def one(_: int) -> float:
         began = time.perf_counter()
         ask(port, body)
         return time.perf_counter() - began
 
-    began = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        seconds = list(pool.map(one, range(requests)))
-    return quantiles(seconds) | {"per_second": round(requests / (time.perf_counter() - began), 2)}
+        return list(pool.map(one, range(requests)))
 
 
 def quantiles(seconds: list[float]) -> dict[str, float]:
@@ -263,17 +278,21 @@ def cpu_seconds(group: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def in_process(uri: str, frame: pd.DataFrame, requests: int) -> dict[str, float]:
+def in_process(
+    addresses: dict[str, str], frame: pd.DataFrame, requests: int
+) -> dict[str, dict[str, float]]:
+    """``predict`` of models that MLflow loads here, in turns."""
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
-    model = mlflow.pyfunc.load_model(uri)
-    seconds = []
+    models = {name: mlflow.pyfunc.load_model(uri) for name, uri in addresses.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(requests + 5):
-        began = time.perf_counter()
-        model.predict(frame, params={"horizon": HORIZON})
-        seconds.append(time.perf_counter() - began)
-    return quantiles(seconds[5:])
+        for name, model in models.items():
+            began = time.perf_counter()
+            model.predict(frame, params={"horizon": HORIZON})
+            seconds[name].append(time.perf_counter() - began)
+    return {name: quantiles(told[5:]) for name, told in seconds.items()}
 
 
 if __name__ == "__main__":

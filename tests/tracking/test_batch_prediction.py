@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,11 @@ from tsfm.errors import DataError, UserError
 from tsfm.models.frames import NOTES, forecast_frame
 from tsfm.models.source import load_local
 from tsfm.models.statistical import SeasonalNaive
-from tsfm.tracking import batch_prediction, item_parts
+from tsfm.tracking import batch_prediction, item_parts, registry
 from tsfm.tracking.batch_prediction import main, predict_parquet
 from tsfm.tracking.item_parts import ItemParts
+from tsfm.tracking.registry import log_model
+from tsfm.tracking.runs import MlflowRun
 
 LEVELS = (0.1, 0.5)
 
@@ -202,6 +206,27 @@ def test_a_model_that_is_not_registered_is_one_line(tmp_path, capsys, uri, told)
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert told in error
+
+
+def test_a_version_whose_files_are_gone_or_incomplete_is_one_line(client, model, tmp_path, capsys):
+    with MlflowRun.start("trial", entry_point="pretrain") as run:
+        logged = log_model(run, model, name="m", register_as="walks", input_example=walks(bars=60))
+    files = client.get_logged_model(logged.model_id).artifact_location.removeprefix("file://")
+    source = str(written(walks(bars=60), tmp_path / "rows.parquet"))
+
+    def told(uri):
+        registry._fetch.cache_clear()
+        assert main([uri, source, str(tmp_path / "out.parquet"), "--horizon", "3"]) == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    assert "versions of walks: 1" in told("models:/walks@champion").lower()
+    next(Path(files).glob("artifacts/*/preparation.json")).unlink()
+    assert "no preparation.json" in told("models:/walks/1")
+    shutil.rmtree(Path(files) / "artifacts")
+    assert "holds no forecaster" in told("models:/walks/1")
+    shutil.rmtree(files)
+    assert "is gone" in told("models:/walks/1")
+    assert not (tmp_path / "out.parquet").exists()
 
 
 def test_features_among_items_need_all_items_at_once():
