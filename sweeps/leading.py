@@ -22,7 +22,7 @@ from tsfm.tracking import store
 from tsfm.tracking.experiment import OUTPUTS
 from tsfm.tracking.reaper import reap
 from tsfm.tracking.runs import MlflowRun, artifact
-from tsfm.tracking.sweep_record import CHECKPOINT, Parent, end_as_finished, is_led
+from tsfm.tracking.sweep_record import CHECKPOINT, Parent, attached, end_as_finished, is_led
 
 if TYPE_CHECKING:
     from tsfm.tracking.registry import LoggedForecaster
@@ -93,8 +93,8 @@ def parent_run(study: SweepStudy, crew: Crew, described: Any) -> Iterator[Mlflow
     reap(uri)
     with study.rdb.lock(f"parent/{study.study_name}"):
         known = study.user_attrs.get(PARENT)
-        if known and crew.join and _is_led_by_another(uri, known):
-            record, leads = _attached(uri, known), False
+        if known and crew.join and is_led(uri, known):
+            record, leads = attached(uri, known), False
         else:
             record, leads = _begun(study, uri, known), True
             study.set_user_attr(PARENT, record.run_id)
@@ -219,19 +219,6 @@ def _begun(study: SweepStudy, uri: str, known: str | None) -> MlflowRun:
             remedy="if others run it, give join=true; if its runs are elsewhere, set "
             "MLFLOW_TRACKING_URI to that store",
         ) from error
-
-
-def _attached(uri: str, run_id: str) -> MlflowRun:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    return MlflowRun(client, client.get_run(run_id), uri)
-
-
-def _is_led_by_another(uri: str, run_id: str) -> bool:
-    from mlflow import MlflowClient
-
-    return is_led(MlflowClient(tracking_uri=uri), run_id)
 
 
 def _yaml(study: SweepStudy) -> str:

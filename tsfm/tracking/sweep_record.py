@@ -227,11 +227,22 @@ class TrialRun(MlflowRun):
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def is_led(client: MlflowClient, run_id: str) -> bool:
+def attached(uri: str, run_id: str) -> MlflowRun:
+    """A study's run that another process leads: to read and to report to, not to end."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    return MlflowRun(client, client.get_run(run_id), uri)
+
+
+@tells_store_errors
+def is_led(uri: str, run_id: str) -> bool:
     """Whether the process that leads a study still runs, as far as this machine can tell."""
+    from mlflow import MlflowClient
+
     from tsfm.tracking.environment import host_name
 
-    run = client.get_run(run_id)
+    run = MlflowClient(tracking_uri=uri).get_run(run_id)
     process = recorded_process(run.data.tags)
     if run.info.status != "RUNNING" or process is None:
         return False
