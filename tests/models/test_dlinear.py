@@ -176,3 +176,15 @@ def test_what_cannot_be_done_is_told(tmp_path):
     for bad in ({"kernel": 4}, {"ridge": 0.0}, {"context": 1}, {"scaling": "max"}):
         with pytest.raises(ConfigError, match=next(iter(bad))):
             DLinearConfig(**bad)
+
+
+def test_a_nearly_still_context_does_not_outweigh_the_others():
+    walks = _walks(200)
+    still = np.full((2, 60), 5, np.float32)
+    still[:, ::2] += 1e-4
+    still[:, 40:] += 1000
+    config = DLinearConfig(**SMALL)
+    alone = DLinear(config).fit(_panel(walks)).fitted
+    together = DLinear(config).fit(_panel(walks, still)).fitted
+    assert np.abs(together.weight - alone.weight).max() < 0.5
+    assert together.deviation.max() < 2 * alone.deviation.max()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SCALINGS = ("standard", "last", "none")
 _CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
 _WINDOWS_AT_ONCE = 4096
+_FARTHEST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,9 @@ class DLinear(Forecaster):
     def fit(self, panel: Panel | Sequence[Panel]) -> Self:
         """Estimate the map; windows with an unobserved value are left out.
 
+        With ``standard`` scaling so are those whose future lies more than 20 deviations of their
+        context away from its mean: one nearly still context would outweigh all others.
+
         Raises
         ------
         DataError
@@ -140,6 +144,9 @@ class DLinear(Forecaster):
         for windows in self._windows(panels):
             inputs, center, scale = self._scaled(windows[:, :context])
             targets = (windows[:, context:] - center) / scale
+            if self.config.scaling == "standard":
+                usual = np.abs(targets).max(axis=1, initial=0) <= _FARTHEST
+                inputs, targets, windows = inputs[usual], targets[usual], windows[usual]
             seen += inputs.T @ inputs
             cross += targets.T @ inputs
             answers += (targets**2).sum(axis=0)
