@@ -227,6 +227,7 @@ def test_mistakes_are_told(words, told):
         (["lora_rank=0"], "lora_rank=0"),
         (["lora_alpha=0"], "lora_alpha=0"),
         (["lora_alpha=nan"], "lora_alpha=nan"),
+        (["overrides=adaptation.lora_dropout=1"], "lora_dropout=1"),
         (["data="], "data=''"),
     ],
 )

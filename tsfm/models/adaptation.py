@@ -57,7 +57,10 @@ def adapt(model: Forecaster, config: AdaptationConfig, fresh: Sequence[str] = ()
     new = [value for name, value in model.named_parameters() if name in set(fresh)]
     if config.mode == "lora":
         layers = lora_layers(model, config.lora_targets, without=backbone)
-        enable_lora(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=layers)
+        enable_lora(
+            model, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout,
+            targets=layers,
+        )  # fmt: skip
     elif config.mode == "linear_probe":
         enable_linear_probe(model)
     elif backbone:

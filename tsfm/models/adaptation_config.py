@@ -24,6 +24,8 @@ class AdaptationConfig:
         Capped per layer below its width.
     lora_alpha
         The adapters' output is scaled by ``lora_alpha / lora_rank``.
+    lora_dropout
+        Share of an adapter's input that is dropped while it learns.
     lora_targets
         Suffixes of linear layers' names; empty: the model's own choice.
     freeze_backbone
@@ -34,6 +36,7 @@ class AdaptationConfig:
     mode: str = "lora"
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
     lora_targets: tuple[str, ...] = ()
     freeze_backbone: bool = False
 
@@ -44,3 +47,5 @@ class AdaptationConfig:
             raise ConfigError(
                 f"lora_rank={self.lora_rank}, lora_alpha={self.lora_alpha} must be > 0"
             )
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"lora_dropout={self.lora_dropout} lies outside [0, 1)")

@@ -16,7 +16,7 @@ from tsfm.models.checkpoint import write_model
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_FIELDS = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern")
+_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "rank_pattern", "alpha_pattern")
 
 
 def save_adapters(model: Forecaster, directory: str | Path, *, base_model: str = "") -> Path:

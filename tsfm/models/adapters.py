@@ -18,7 +18,12 @@ _logger = logging.getLogger(__name__)
 
 
 def enable_lora(
-    model: Forecaster, *, rank: int = 8, alpha: float = 16.0, targets: Sequence[str] | None = None
+    model: Forecaster,
+    *,
+    rank: int = 8,
+    alpha: float = 16.0,
+    dropout: float = 0.0,
+    targets: Sequence[str] | None = None,
 ) -> Forecaster:
     """Freeze ``model`` and add trainable adapters of rank ``rank`` to its target layers, in place.
 
@@ -31,6 +36,8 @@ def enable_lora(
         Capped per layer below its full rank; :func:`adapter_ranks` tells what came of it.
     alpha
         The adapters' output is scaled by ``alpha / rank``.
+    dropout
+        Share of an adapter's input that is dropped while it learns, as peft does.
     targets
         Suffixes of linear layers' names; the model's ``lora_targets`` by default.
 
@@ -45,6 +52,8 @@ def enable_lora(
         raise ConfigError(f"model {model.name!r} has no weights to adapt")
     if rank < 1 or alpha <= 0:
         raise ConfigError(f"rank={rank}, alpha={alpha}", remedy="give a positive rank and alpha")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout={dropout} lies outside [0, 1)")
     if any(hasattr(layer, "lora_A") for layer in model.modules()):
         raise ConfigError(
             f"model {model.name!r} has adapters already", remedy="merge_lora it first"
@@ -66,6 +75,7 @@ def enable_lora(
     config = LoraConfig(
         r=rank,
         lora_alpha=cast(int, alpha),
+        lora_dropout=dropout,
         target_modules=list(linear),
         rank_pattern=capped,
         alpha_pattern={name: alpha * low / rank for name, low in capped.items()},
@@ -82,11 +92,15 @@ def enable_lora(
 def inject(model: torch.nn.Module, config: LoraConfig) -> None:
     """Put adapters of this configuration on a model, in place, and freeze the rest."""
     from peft import inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
 
     from tsfm.models.lora_linear import MergedLinear
 
     config._register_custom_module({torch.nn.Linear: MergedLinear})
     inject_adapter_in_model(config, model)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer) and isinstance(layer, torch.nn.Module):
+            layer.train(layer.get_base_layer().training)
 
 
 def adapter_ranks(model: torch.nn.Module) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 peft's own layer adds ``s·B(A x)`` to ``W x``: three products and two sums over the activations,
 which costs more than the layer itself where it is 8 to 192 wide. Here activations are multiplied
-once, and what is learned is added to the weight, which is small.
+once, and what is learned is added to the weight, which is small. With dropout of the adapter's
+input the two are not one product any more, and peft's own are taken.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 class MergedLinear(Linear):
     """A linear layer whose :attr:`weight` is that of its base layer and adapter together.
 
-    Modules that compute with ``layer.weight`` by themselves are adapted as well.
+    Modules that compute with ``layer.weight`` by themselves are adapted as well; they ask
+    :attr:`drops` first.
     """
 
     @property
@@ -34,6 +36,17 @@ class MergedLinear(Linear):
                 )
         return weight
 
+    @property
+    def drops(self) -> bool:
+        """Whether dropout is in force, so that the layer does more than :attr:`weight` says."""
+        if not self.training or self._disable_adapters or self.merged_adapters:
+            return False
+        return any(
+            isinstance(self.lora_dropout[name], nn.Dropout)
+            for name in self.active_adapters
+            if name in self.lora_A
+        )
+
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Make :attr:`weight` the base layer's own, to the last bit."""
         if safe_merge or adapter_names is not None:
@@ -44,4 +57,6 @@ class MergedLinear(Linear):
         self.merged_adapters.extend(names)
 
     def forward(self, x: Tensor, *_args: object, **_kwargs: object) -> Tensor:
+        if self.drops:
+            return cast(Tensor, super().forward(x))
         return F.linear(x, self.weight, self.bias)

@@ -78,19 +78,37 @@ class Mixer(nn.Module):
         """Dropout in force."""
         return self.dropout if self.training else 0.0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its linear maps are their weights: no adapter's dropout is in force."""
+        if not self.training:
+            return True
+        return not any(getattr(part, "drops", False) for part in self.modules())
+
+    def _expanded(self, x: Tensor) -> Tensor:
+        hidden = F.dropout(F.gelu(self.mlp.fc1(x)), self.rate)
+        return F.dropout(self.mlp.fc2(hidden), self.rate)
+
+    def _gated(self, x: Tensor) -> Tensor:
+        return x if self.gating_block is None else self.gating_block(x)
+
 
 class FeatureMixer(Mixer):
     """Mixes the features of each patch."""
 
     def forward(self, x: Float[Tensor, "row patch dim"]) -> Float[Tensor, "row patch dim"]:
-        return mix_features(x, self.weights, self.eps, self.rate)
+        if self.is_plain:
+            return mix_features(x, self.weights, self.eps, self.rate)
+        return x + self._gated(self._expanded(self.norm(x)))
 
 
 class PatchMixer(Mixer):
     """Mixes the patches of each feature."""
 
     def forward(self, x: Float[Tensor, "row patch dim"]) -> Float[Tensor, "row patch dim"]:
-        return mix_patches(x, self.weights, self.eps, self.rate)
+        if self.is_plain:
+            return mix_patches(x, self.weights, self.eps, self.rate)
+        return x + self._gated(self._expanded(self.norm(x).transpose(1, 2))).transpose(1, 2)
 
 
 class ChannelMixer(Mixer):
@@ -99,11 +117,8 @@ class ChannelMixer(Mixer):
     def forward(
         self, x: Float[Tensor, "batch channel patch dim"]
     ) -> Float[Tensor, "batch channel patch dim"]:
-        mixed = self.norm(x).transpose(1, 3)
-        if self.gating_block is not None:
-            mixed = self.gating_block(mixed)
-        hidden = F.dropout(F.gelu(self.mlp.fc1(mixed)), self.rate)
-        return x + F.dropout(self.mlp.fc2(hidden), self.rate).transpose(1, 3)
+        mixed = self._gated(self.norm(x).transpose(1, 3))
+        return x + self._expanded(mixed).transpose(1, 3)
 
 
 class MixerLayer(nn.Module):

@@ -27,6 +27,8 @@ class LoRAConfig:
         Without it all weights train (or those that the training mode says).
     rank, alpha
         Of the adapters; the rank is capped by each layer's width.
+    dropout
+        Share of an adapter's input that is dropped while it learns.
     target_modules
         Suffixes of linear layers' names; empty: the model's own choice.
     """
@@ -34,6 +36,7 @@ class LoRAConfig:
     enabled: bool = False
     rank: int = 8
     alpha: float = 16.0
+    dropout: float = 0.0
     target_modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -191,6 +194,7 @@ class TTMConfig:
             mode=modes.get(self.training_mode, self.training_mode),
             lora_rank=lora.rank,
             lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
             lora_targets=lora.target_modules,
             freeze_backbone=self.freeze_backbone,
         )
