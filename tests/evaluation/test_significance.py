@@ -131,6 +131,18 @@ def test_the_worse_one_is_told_from_the_better_ones_side(answered: Answered) -> 
     assert f"{skill:+.1%} on random/v0" in words
 
 
+def test_of_many_questions_the_largest_leads_are_named(answered: Answered) -> None:
+    table = significance(_scores(answered(windows=360)), model="sharp", replicates=400)
+    won = table[(table["other"] == "blurred") & (table["verdict"] == "better")].iloc[:1]
+    many = pd.concat(
+        [won.assign(task=f"task{k}", skill=0.1 * k) for k in range(1, 7)], ignore_index=True
+    )
+    words = in_words(many)
+    assert "(+60.0% on task6" in words
+    assert words.count("task") == 3
+    assert " and 3 more)" in words
+
+
 def test_bad_questions_are_told(answered: Answered) -> None:
     scores = _scores(answered(windows=30))
     with pytest.raises(ConfigError, match="metric='coverage_80' is not known"):

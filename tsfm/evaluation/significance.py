@@ -22,6 +22,9 @@ from tsfm.evaluation.diebold_mariano import of_windows
 from tsfm.evaluation.metrics import HIGHER_IS_BETTER, LOSSES, finish
 from tsfm.evaluation.pairing import OTHER, groups, paired, resampled_ratios, sums
 
+NAMED = 3
+"""Questions that are named of a pair; the table has them all."""
+
 COLUMNS = (
     "task",
     "variate",
@@ -108,7 +111,10 @@ def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """The table's conclusion: what is better than what, and how much was tested."""
+    """The table's conclusion: what is better than what, and how much was tested.
+
+    Of each pair the :data:`NAMED` largest leads are named.
+    """
     decided = table[table["verdict"] != "undecided"]
     real = decided[decided["verdict"].isin(("better", "worse"))]
     metric = ", ".join(table["metric"].unique())
@@ -194,11 +200,16 @@ def _corrected(table: pd.DataFrame, level: float) -> pd.DataFrame:
 def _told(rows: pd.DataFrame) -> list[str]:
     """``a is better than b (+12.0% on ohlcv, +8.0% on glucose)``, a text per pair."""
     return [
-        f"{winner} is better than {other} ("
-        + ", ".join(f"{row.skill:+.1%} on {row.where}" for row in cells.itertuples())
-        + ")"
+        f"{winner} is better than {other} ({_questions(cells)})"
         for (winner, other), cells in _oriented(rows).groupby(["model", "other"], sort=False)
     ]
+
+
+def _questions(cells: pd.DataFrame) -> str:
+    """Where the lead is largest, and on how many others there is one."""
+    named = [f"{row.skill:+.1%} on {row.where}" for row in cells.head(NAMED).itertuples()]
+    left = len(cells) - len(named)
+    return ", ".join(named) + (f" and {left} more" if left else "")
 
 
 def _oriented(rows: pd.DataFrame) -> pd.DataFrame:

@@ -113,7 +113,7 @@ def show_leaderboard(
     console.print(table)
     console.print(f"{found.conclusion}\n", highlight=False)
     if tested is not None and len(tested):
-        console.print(f"{in_words(tested)}\n", highlight=False)
+        console.print(f"{leader_in_words(found, tested)}\n", highlight=False)
     for failure in found.failures.itertuples():
         told = f"failed      {failure.model} on {failure.task}: {failure.reason}"
         console.print(told, highlight=False, markup=False)
@@ -123,6 +123,15 @@ def show_leaderboard(
     console.print(f"run         {record.name}  {record.run_id}", highlight=False)
     console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
     console.print("page        in the run's artifacts: leaderboard/standings.html", highlight=False)
+
+
+def leader_in_words(found: Standings, tested: pd.DataFrame) -> str:
+    """How sure the first of the table is to be better than each other; pairs of two, all."""
+    leader = str(found.table["model"].iloc[0])
+    about = tested[(tested["model"] == leader) | (tested["other"] == leader)]
+    if len(about) in (0, len(tested)):
+        return in_words(tested)
+    return f"{leader}: {in_words(about)} Every other pair: leaderboard/significance.csv"
 
 
 def _contender(source: str) -> Contender:
