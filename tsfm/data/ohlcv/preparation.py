@@ -218,7 +218,7 @@ class BarPreparation(Preparation):
         logs = values[exponential]
         values = np.where(exponential[:, None], np.exp(values), values)
         mean[exponential] = exp_mean(logs, tuple(levels.values()))
-        told = {"variate": forecast["variate"].replace(RESTORED), "mean": mean}
+        told: dict[str, Any] = {"variate": forecast["variate"].replace(RESTORED), "mean": mean}
         return forecast.assign(**told, **dict(zip(levels, values.T, strict=True)))
 
     def state(self) -> dict[str, Any]:
