@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,7 +240,11 @@ def matched_table(trained: list[Trained]) -> pd.DataFrame:
 
 
 def publish(
-    one: Trained, contest: Contest, division: HoldOut, config: DynamicsConfig
+    one: Trained,
+    contest: Contest,
+    division: HoldOut,
+    config: DynamicsConfig,
+    tags: Mapping[str, str] | None = None,
 ) -> LoggedForecaster:
     """Log and register one arm in its own run, with what it achieved on every group."""
     from tsfm.data.preparation import ColumnPreparation
@@ -264,7 +269,7 @@ def publish(
         horizon=config.horizon,
         register_as=f"{config.register_as}-{one.arm}" if config.register_as else "",
         inherited=inherited(one.base),
-        tags={"arm": one.arm, "seed": str(one.seed)},
+        tags={"arm": one.arm, "seed": str(one.seed), **(tags or {})},
     )
 
 

@@ -65,13 +65,14 @@ class Dynamics(Recipe):
         from sweeps.publishing import kept
         from tsfm.evaluation.arms import conclusion
         from tsfm.tracking.contest_report import record_contest
+        from tsfm.training.cost import step_cost
 
         division, arm = _division(config, cache), config.arms[0]
         result = kept(record, model)
-        record.set_tags(tags)
+        tokens, flops = step_cost(result.model, division.train, config.trainer)
         one = Trained(
             arm=arm, name=f"{result.model.name}-{arm}", seed=config.seed, base=config.base_model,
-            part=record, result=result, flops=float("nan"), tokens=0,
+            part=record, result=result, flops=flops, tokens=tokens,
         )  # fmt: skip
         contest = judge([one], division, config, make_baselines(division, config))
         metric = config.judging.headline_metric
@@ -81,7 +82,7 @@ class Dynamics(Recipe):
             steps=steps, match=matched_table([one]),
             conclusion=conclusion(contest, metric=metric, steps=steps),
         )  # fmt: skip
-        return publish(one, contest, division, config)
+        return publish(one, contest, division, config, tags)
 
 
 class _Last(NullLogger):
