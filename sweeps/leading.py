@@ -17,7 +17,7 @@ from sweeps.pool import launcher_of
 from sweeps.recipe import Cache, recipe_of
 from sweeps.study import FAILURE, METRICS, PARENT, RUN_ID, Standing, SweepStudy
 from sweeps.worker import WorkerSpec
-from tsfm.errors import TrackingError
+from tsfm.errors import ConfigError, TrackingError
 from tsfm.tracking import store
 from tsfm.tracking.experiment import OUTPUTS
 from tsfm.tracking.reaper import reap
@@ -172,6 +172,19 @@ class Leader:
             record_report(study, self.record)
             end_as_finished(self.parent.client, self.record)
         show_report(study, self.record)
+        if not best:
+            self._expect_sense()
+
+    def _expect_sense(self) -> None:
+        """Raise :class:`ConfigError` where trials failed and none was completed."""
+        failed = [one for one in self.study.get_trials() if FAILURE in one.user_attrs]
+        if failed:
+            raise ConfigError(
+                f"no trial was completed; the last one failed by {failed[-1].user_attrs[FAILURE]}",
+                where=f"study {self.study.study_name}",
+                remedy="see failure.txt of their runs; correct space or fixed parameters, and give "
+                "the study another name",
+            )
 
     def _publish(self, trial: Any) -> LoggedForecaster | None:
         """The best trial's model, judged on the test tasks that no trial has seen."""

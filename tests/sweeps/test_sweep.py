@@ -101,3 +101,10 @@ def test_a_sweep_goes_on_and_refuses_another_space(home, command, client):
     path = written(home / "space.yaml", objectives=["distance"])
     told = command("experiment=rehearsal", f"space={path}", "study=mine")
     expect_told(told, "of another version of the space")
+
+
+def test_a_sweep_without_a_completed_trial_is_an_error(home, command):
+    code, err = command("experiment=rehearsal", "trials=3", "fixed=fail_above=-9")
+    *trials, last = err.splitlines()
+    assert len(trials) == 3
+    expect_told((code, last), "no trial was completed", "is above", "failure.txt")

@@ -114,6 +114,15 @@ def test_loss_falls_and_the_best_model_is_saved(panel, tmp_path):
     assert torch.equal(weights(LinearModel.load(result.model_directory)), weights(result.model))
 
 
+def test_a_model_that_has_just_forecast_is_trained_with_dropout(panel, tmp_path):
+    config = TrainerConfig(**CONFIG)
+    fresh, asked = (
+        fit(model, panel, config=config, output_dir=tmp_path / name)
+        for model, name in ((LinearModel(), "fresh"), (LinearModel().eval(), "asked"))
+    )
+    assert torch.equal(weights(fresh.model), weights(asked.model))
+
+
 def test_resuming_gives_bit_identical_weights(panel, tmp_path):
     whole = fit(LinearModel(), panel, output_dir=tmp_path / "a", config=TrainerConfig(**CONFIG))
 

@@ -252,6 +252,7 @@ def _run(
 ) -> None:
     """Fit, and turn Lightning's exit after Ctrl-C back into a ``KeyboardInterrupt``."""
     handler = signal.getsignal(signal.SIGINT)
+    module.train()  # Lightning keeps the mode that forecasting left behind
     try:
         with torch.random.fork_rng():
             trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=False)
