@@ -33,6 +33,17 @@ def test_many_that_begin_at_once_get_the_same(client: MlflowClient):
     assert [run.info.run_id for run in client.search_runs([home])] == list(found)
 
 
+def test_one_that_is_overtaken_at_the_beginning_joins_the_first(client: MlflowClient):
+    class Overtaken(MlflowClient):
+        def create_run(self, *args, **kwargs):
+            run = super().create_run(*args, **kwargs)
+            self.first = Ledger.of(client, "ohlcv")
+            return run
+
+    slow = Overtaken(tracking_uri=client.tracking_uri)
+    assert Ledger.of(slow, "ohlcv").run_id == slow.first.run_id
+
+
 @pytest.mark.parametrize("writes", range(4))
 def test_one_that_is_killed_at_the_beginning_leaves_nothing(client: MlflowClient, writes: int):
     with pytest.raises(Killed):

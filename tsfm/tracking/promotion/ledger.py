@@ -197,7 +197,11 @@ def _begin(client: MlflowClient, model: str) -> Ledger:
     home = _home(client)
     tags = {MODEL_TAG: model, "tsfm.entry_point": "promote"}
     run_id = client.create_run(home, run_name=model, tags=tags).info.run_id
-    client.set_terminated(run_id)
+    try:
+        client.set_terminated(run_id)
+    except MlflowException:
+        if client.get_run(run_id).info.lifecycle_stage == "active":
+            raise  # else another was first, and has deleted this run
     try:
         client.create_experiment(f"{HOME}/{model}", tags={LEDGER_TAG: run_id})
     except MlflowException as error:
