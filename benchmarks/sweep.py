@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--study", action="store_true", help="(c) as well")
     parser.add_argument("--only-study", action="store_true", help="(c) alone")
     parser.add_argument("--study-trials", type=int, default=14, help="of (c), each of two studies")
-    parser.add_argument("--study-steps", type=int, default=60, help="training steps of a trial")
+    parser.add_argument("--study-steps", type=int, default=100, help="training steps of a trial")
     parser.add_argument("--seeds", type=int, default=3, help="of (c)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
