@@ -22,6 +22,7 @@ from tsfm.evaluation.crops import Crops
 from tsfm.evaluation.energy import energy_scores
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context, Forecast, Forecaster
+from tsfm.models.modes import evaluating
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
@@ -207,7 +208,7 @@ def stream(
     held = max(min(windows, CHUNK_BYTES // size) // batch_size, 1) * batch_size
     for begin in range(first, len(crops), held):
         rows = slice(begin, min(begin + held, len(crops)))
-        with _evaluating(forecaster):
+        with evaluating(forecaster):  # once, not at every batch
             part = _answered(forecaster, crops, rows, batch_size, name, progress)
         yield part
 
@@ -335,20 +336,6 @@ def _targets_of(forecast: Forecast, context: Context, task: Task, name: str) -> 
         variate_names=task.targets,
         samples=None if samples is None else samples[..., :width],
     )
-
-
-@contextmanager
-def _evaluating(forecaster: Forecaster) -> Iterator[None]:
-    """A module is told once, rather than before and after every batch."""
-    module: Any = forecaster
-    if not getattr(forecaster, "training", False):
-        yield
-        return
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train()
 
 
 @contextmanager

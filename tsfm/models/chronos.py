@@ -26,6 +26,7 @@ from tsfm.models import chronos_checkpoint
 from tsfm.models.base import Batch, Context, Forecast, Forecaster
 from tsfm.models.chronos_config import ChronosConfig
 from tsfm.models.chronos_families import FAMILIES
+from tsfm.models.modes import evaluating
 from tsfm.models.quantiles import between_levels
 
 if TYPE_CHECKING:
@@ -180,13 +181,8 @@ class Chronos(nn.Module, Forecaster):
         row, variate = np.argwhere(recent.observed.any(axis=1)).T
         groups = row if self.config.multivariate else np.arange(len(row))
         rows = torch.from_numpy(np.ascontiguousarray(past[row, :, variate], np.float32))
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                hidden = self.family.encode(rows, groups, self.config).float().cpu().numpy()
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.inference_mode():
+            hidden = self.family.encode(rows, groups, self.config).float().cpu().numpy()
         shape = (context.batch_size, past.shape[2], *hidden.shape[1:])
         states = np.full(shape, np.nan, np.float32)
         states[row, variate] = hidden
@@ -203,15 +199,10 @@ class Chronos(nn.Module, Forecaster):
         self, rows: np.ndarray, series: np.ndarray, horizon: int, seed: int
     ) -> Float[np.ndarray, "row horizon draw"]:
         groups = series if self.config.multivariate else np.arange(len(rows))
-        training = self.training
-        self.eval()
-        try:
-            with torch.random.fork_rng(), torch.inference_mode():
-                torch.manual_seed(seed)
-                values = torch.from_numpy(np.ascontiguousarray(rows, np.float32))
-                return self.family.draw(values, groups, horizon, self.config)
-        finally:
-            self.train(training)
+        with evaluating(self), torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            values = torch.from_numpy(np.ascontiguousarray(rows, np.float32))
+            return self.family.draw(values, groups, horizon, self.config)
 
     def _quantiles(
         self, drawn: np.ndarray, levels: tuple[float, ...]

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from tsfm.data.cropping import taken
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.base import QUANTILE_LEVELS, Batch, Context, Forecast
+from tsfm.models.modes import evaluating
 from tsfm.models.moirai_covariates import Covariates, warn_of_left_out
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
     sizes = _patch_sizes(model, context, horizon, present)
     covariates = Covariates.of(seen, horizon, model.config)
     rng = np.random.default_rng(context.seed)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         parts = {
             int(size): _forecast_rows(
                 model, seen, covariates, present, np.flatnonzero(sizes == size), int(size), horizon,
@@ -44,8 +43,6 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
             )
             for size in np.unique(sizes)
         }  # fmt: skip
-    finally:
-        model.train(was_training)
     order = np.argsort(np.concatenate([np.flatnonzero(sizes == size) for size in parts]))
     quantiles, mean, samples, left_out = (
         np.concatenate(part)[order] for part in zip(*parts.values())
@@ -77,9 +74,7 @@ def embeddings(model: Moirai, context: Context) -> Float[np.ndarray, "batch vari
     kept = np.zeros((n_series, 0), bool)
     states = np.full((n_series, width, n_past, config.d_model), np.nan, np.float32)
     step = max(1, config.forecast_tokens // (width * n_past))
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for start in range(0, n_series, step):
             rows = np.arange(start, min(start + step, n_series))
             batch = _tokens(seen, none, present, kept, rows, size, n_past, 0)
@@ -87,8 +82,6 @@ def embeddings(model: Moirai, context: Context) -> Float[np.ndarray, "batch vari
             slots, hidden = model.encode_tokens(batch)
             place = np.unravel_index(slots.cpu().numpy(), (len(rows), width, n_past))
             states[start : start + step][place] = hidden.float().cpu().numpy()
-    finally:
-        model.train(was_training)
     return states
 
 

@@ -24,6 +24,7 @@ from tsfm.data.windows import Window, WindowSpec
 from tsfm.models import patchtst_checkpoint
 from tsfm.models.base import QUANTILE_LEVELS, Batch, Context, Forecast, Forecaster
 from tsfm.models.dynamics_embedding import DynamicsEmbedding
+from tsfm.models.modes import evaluating
 from tsfm.models.patchtst_config import N_LEVELS, PatchTSTConfig
 from tsfm.models.patchtst_forecast import roll_forecast, warn_of_covariates
 from tsfm.models.patchtst_layers import Encoder, pooled_over
@@ -200,9 +201,7 @@ class PatchTST(nn.Module, Forecaster):
             When a series has no observed value in its context.
         """
         tokens = context.past.shape[2] * -(-self.config.context // self.config.patch)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return roll_forecast(
                 self._block,
                 context,
@@ -211,8 +210,6 @@ class PatchTST(nn.Module, Forecaster):
                 look_back=self.config.context,
                 series_at_once=max(1, self.config.forecast_tokens // tokens),
             )
-        finally:
-            self.train(was_training)
 
     @torch.inference_mode()
     def _block(

@@ -26,6 +26,7 @@ from tsfm.models.checkpoint import (
     read_weights,
     write_model,
 )
+from tsfm.models.modes import evaluating
 from tsfm.models.patchtst_forecast import roll_forecast, warn_of_covariates
 from tsfm.models.patchtst_hf_config import HfPatchTSTConfig, build_network
 from tsfm.models.patchtst_windows import context_batch, training_batch, window_spec
@@ -116,9 +117,7 @@ class HfPatchTST(nn.Module, Forecaster):
         DataError
             When a series has no observed value in its context.
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return roll_forecast(
                 self._block,
                 context,
@@ -127,8 +126,6 @@ class HfPatchTST(nn.Module, Forecaster):
                 look_back=self.config.context,
                 series_at_once=max(1, 2048 // context.past.shape[2]),
             )
-        finally:
-            self.train(was_training)
 
     @torch.inference_mode()
     def _block(
@@ -167,9 +164,7 @@ class HfPatchTST(nn.Module, Forecaster):
         patches = self.network.model.patchifier.num_patches
         shape = (*past.shape[:2], patches, config.d_model)
         out = np.full(shape, np.nan, np.float32)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             for series, variate, batch in self._by_width(past):
                 observed = batch.get("observed")
                 found = self.network.model(
@@ -178,8 +173,6 @@ class HfPatchTST(nn.Module, Forecaster):
                 )
                 hidden = found.last_hidden_state.flatten(0, 1)
                 out[series, variate] = hidden.float().cpu().numpy()
-        finally:
-            self.train(was_training)
         return out
 
     def expect_able(self, *, past: int = 0, known: int = 0, **_sizes: int) -> None:

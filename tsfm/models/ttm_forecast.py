@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from tsfm.errors import DataError
 from tsfm.models.base import Context, Forecast
+from tsfm.models.modes import evaluating
 from tsfm.models.quantiles import between_levels
 from tsfm.models.ttm_inputs import channels_of, context_batch
 
@@ -31,14 +32,8 @@ def forecast(
             where=f"item {seen.item_ids[int(np.flatnonzero(empty)[0])]}",
             remedy="drop the series or give a longer context",
         )
-    was_training = model.training
-    if was_training:
-        model.eval()
-    try:
+    with evaluating(model):
         point, quantiles = _by_channel(model, seen, present, horizon)
-    finally:
-        if was_training:
-            model.train()
     native = model.config.quantile_levels
     if quantiles is None:
         every = np.repeat(point[..., None], len(levels), axis=-1)
@@ -65,11 +60,8 @@ def embeddings(
     else:
         rows, variate, past = _one_by_one(seen, present, config.context)
     statics = [seen.static[row] for row in rows] if seen.static else [{} for _ in rows]
-    was_training = model.training
-    if was_training:
-        model.eval()
     parts = []
-    try:
+    with evaluating(model):
         for first in range(0, len(rows), config.forecast_series):
             chunk = slice(first, first + config.forecast_series)
             batch = context_batch(
@@ -81,9 +73,6 @@ def embeddings(
             )
             batch = {name: value.to(model.device) for name, value in batch.items()}
             parts.append(model.outputs(batch).hidden.float().cpu().numpy())
-    finally:
-        if was_training:
-            model.train()
     hidden = np.concatenate(parts)
     if config.mixes_channels:
         return np.where(present[:, :, None, None], hidden[:, list(config.targets)], np.nan)
