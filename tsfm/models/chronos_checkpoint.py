@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_config
 from tsfm.models.chronos_config import ChronosConfig
+from tsfm.models.library_checkpoint import (
+    OWN_KEY,
+    expect_none_missing,
+    expect_weights,
+    index_of,
+    unreadable,
+    without_bars,
+    write_pretrained,
+)
 
 if TYPE_CHECKING:
     from chronos import BaseChronosPipeline
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
 
     from tsfm.models.chronos import Chronos
 
-OWN_KEY = "tsfm"
 _ARCHITECTURES = {
     "ChronosBoltModelForForecasting": "ChronosBoltPipeline",
     "Chronos2Model": "Chronos2Pipeline",
@@ -36,30 +40,12 @@ def save(model: Chronos, directory: Path) -> Path:
     CheckpointError
         When it cannot be written; an earlier model there stays.
     """
-    staged = directory / f".{uuid4().hex}.tmp"
-    try:
-        staged.mkdir(parents=True)
-        network: Any = model.network
-        with without_bars():
-            network.save_pretrained(staged)
-        content = json.loads((staged / CONFIG_FILE).read_text())
-        content |= {
-            "model": model.name,
-            "chronos_pipeline_class": model.family.pipeline_class,
-            OWN_KEY: model.config.to_dict(),
-        }
-        (staged / CONFIG_FILE).write_text(json.dumps(content, indent=2))
-        for path in sorted(staged.iterdir(), key=lambda path: path.name == CONFIG_FILE):
-            os.replace(path, directory / path.name)
-    except OSError as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return directory
+    told = {
+        "model": model.name,
+        "chronos_pipeline_class": model.family.pipeline_class,
+        OWN_KEY: model.config.to_dict(),
+    }
+    return write_pretrained(model.network, told, directory)
 
 
 def load(
@@ -98,11 +84,7 @@ def load(
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(
-            f"the Chronos model cannot be read: {str(error).strip().splitlines()[0]}",
-            where=str(directory),
-            remedy=f"{WEIGHTS_FILE} or {CONFIG_FILE} is damaged; download or save the model again",
-        ) from error
+        raise unreadable("Chronos", error, directory) from error
 
 
 def pipeline_class(content: Mapping[str, Any], directory: Path) -> str:
@@ -147,46 +129,15 @@ def _network(kind: str, directory: Path, content: Mapping[str, Any]) -> nn.Modul
     return module
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Without the progress bars of transformers, which a file of some megabytes does not need."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def expect_weights(directory: Path) -> None:
-    if not (directory / WEIGHTS_FILE).exists() and not _index(directory).exists():
-        raise CheckpointError(
-            f"no {WEIGHTS_FILE}", where=str(directory), remedy="download or save the model again"
-        )
-
-
-def _index(directory: Path) -> Path:
-    return directory / f"{WEIGHTS_FILE}.index.json"
-
-
 def _expect_all_read(network: nn.Module, directory: Path) -> None:
-    """The library fills what a file lacks with random numbers; we do not forecast with those."""
     from safetensors import safe_open
 
-    if _index(directory).exists():
-        stored = set(json.loads(_index(directory).read_text())["weight_map"])
+    if index_of(directory).exists():
+        stored = set(json.loads(index_of(directory).read_text())["weight_map"])
     else:
         with safe_open(directory / WEIGHTS_FILE, framework="pt") as weights:
             stored = set(weights.keys())
     state = network.state_dict()
     read = {state[name].data_ptr() for name in stored & set(state)}
-    missing = sorted(name for name, value in state.items() if value.data_ptr() not in read)
-    if missing:
-        raise CheckpointError(
-            f"{WEIGHTS_FILE} lacks {len(missing)} of the model's weights, {missing[0]} the first",
-            where=str(directory),
-            remedy="download or save the model again",
-        )
+    missing = [name for name, value in state.items() if value.data_ptr() not in read]
+    expect_none_missing(missing, directory)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from tsfm.errors import CheckpointError, ConfigError
-from tsfm.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_config
-from tsfm.models.chronos_checkpoint import OWN_KEY, expect_weights, without_bars
+from tsfm.models.checkpoint import CONFIG_FILE, read_config
+from tsfm.models.library_checkpoint import (
+    OWN_KEY,
+    expect_none_missing,
+    expect_weights,
+    unreadable,
+    without_bars,
+    write_pretrained,
+)
 
 CLASSES = {
     "timesfm": "TimesFmModelForPrediction",
@@ -29,25 +32,7 @@ def save(network: Any, own: Mapping[str, Any], directory: Path) -> Path:
     CheckpointError
         When it cannot be written; an earlier model there stays.
     """
-    staged = directory / f".{uuid4().hex}.tmp"
-    try:
-        staged.mkdir(parents=True)
-        with without_bars():
-            network.save_pretrained(staged)
-        content = json.loads((staged / CONFIG_FILE).read_text())
-        content |= {"model": "timesfm", OWN_KEY: dict(own)}
-        (staged / CONFIG_FILE).write_text(json.dumps(content, indent=2))
-        for path in sorted(staged.iterdir(), key=lambda path: path.name == CONFIG_FILE):
-            os.replace(path, directory / path.name)
-    except OSError as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return directory
+    return write_pretrained(network, {"model": "timesfm", OWN_KEY: dict(own)}, directory)
 
 
 def load(directory: Path) -> tuple[Any, dict[str, Any]]:
@@ -85,17 +70,7 @@ def load(directory: Path) -> tuple[Any, dict[str, Any]]:
                 directory, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"the TimesFM model cannot be read: {str(error).strip().splitlines()[0]}",
-            where=str(directory),
-            remedy=f"{WEIGHTS_FILE} or {CONFIG_FILE} is damaged; download or save the model again",
-        ) from error
-    missing = sorted(told["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{WEIGHTS_FILE} lacks {len(missing)} of the model's weights, {missing[0]} the first",
-            where=str(directory),
-            remedy="download or save the model again",
-        )
+        raise unreadable("TimesFM", error, directory) from error
+    expect_none_missing(told["missing_keys"], directory)
     own = content.get(OWN_KEY, {})
     return network, dict(own) if isinstance(own, Mapping) else {}
