@@ -158,6 +158,7 @@ class Leader:
         from sweeps.report import record_report, show_report
 
         study = self.study
+        self.settle()
         with study.rdb.lock(f"finish/{study.study_name}"):
             for one in study.superseded():
                 self.parent.discard(one.user_attrs[RUN_ID])

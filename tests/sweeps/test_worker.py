@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from mlflow import MlflowClient
 from optuna.trial import TrialState
 from support.sweeps import plan_of, runs_under, study_of, worked, worker
 
@@ -157,7 +160,6 @@ def test_what_a_killed_worker_left_is_mended(home, client, monkeypatch, cut):
         raise SystemError
 
     study = study_of(plan_of(trials=1))
-    monkeypatch.setattr("sweeps.worker.Worker.failed", killed, raising=False)
     with monkeypatch.context() as killing, parent_run(study, Crew(), {}) as record:
         if cut == "finish":
             killing.setattr(TrialRun, "finish", killed)
@@ -183,6 +185,54 @@ def test_what_a_killed_worker_left_is_mended(home, client, monkeypatch, cut):
         assert states == [("KILLED", "KILLED"), ("FINISHED", "COMPLETE")]
         assert runs[0].data.params == runs[1].data.params or not runs[0].data.params
     assert study.standing().complete == 1
+
+
+class Dead(BaseException):
+    """Stands for SIGKILL: nothing that runs after it may write."""
+
+
+WRITES = ("log_batch", "log_metric", "log_figure", "set_tag", "delete_tag", "set_terminated")
+
+
+def dies_after(patch: pytest.MonkeyPatch, writes: int) -> None:
+    """From now on this process writes so often to MLflow, and never again."""
+    left = [writes]
+
+    def wrapped(write):
+        def call(*given, **named):
+            if not left[0]:
+                raise Dead
+            left[0] -= 1
+            return write(*given, **named)
+
+        return call
+
+    for name in WRITES:
+        method = f"mlflow.MlflowClient.{name}"
+        patch.setattr(method, wrapped(getattr(MlflowClient, name)))
+
+
+@pytest.mark.parametrize("then", [0, 1, 2, 3, None])
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_trial_whose_end_is_cut_at_any_write_is_mended(home, client, monkeypatch, writes, then):
+    """Of its worker, and then of who mends it."""
+    study = study_of(plan_of(trials=1))
+    told = study.tell
+    with parent_run(study, Crew(), {}) as record:
+        with monkeypatch.context() as killing:
+            after_told = lambda *a, **k: (told(*a, **k), dies_after(killing, writes))
+            killing.setattr(study, "tell", after_told)
+            with suppress(Dead):
+                worker(study, record.uri).work()
+        monkeypatch.setattr("tsfm.tracking.environment.Process.is_alive", lambda self: False)
+        with monkeypatch.context() as killing, suppress(Dead):
+            if then is not None:
+                dies_after(killing, then)
+            Leader(study, record).settle()
+        Leader(study, record).finish()
+    (run,) = runs_under(client, record.run_id)
+    assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "COMPLETE")
+    assert run.data.metrics["value"] == study.best()[0].value
 
 
 def test_only_who_joins_works_beside_another(home, monkeypatch):

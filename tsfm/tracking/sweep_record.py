@@ -99,13 +99,13 @@ class Parent:
     def settle(
         self, run_id: str, state: str, why: str = "", *, metrics: Mapping[str, float] | None = None
     ) -> None:
-        """End the run of a trial whose process is gone, as the study knows it."""
+        """End the run of a trial whose process is gone, as the study knows it; its state last."""
         for name, value in (metrics or {}).items():
             self.client.log_metric(run_id, metric_key(name), value)
         for tag in {FAILURE_TAG, REAPED_TAG} & set(self.client.get_run(run_id).data.tags):
             self.client.delete_tag(run_id, tag)
-        tags = {STATE_TAG: state, **({FAILURE_TAG: why} if why else {})}
-        end(self.client, run_id, STATUSES[state], tags)
+        end(self.client, run_id, STATUSES[state], {FAILURE_TAG: why} if why else {})
+        self.client.set_tag(run_id, STATE_TAG, state)
         shutil.rmtree(OUTPUTS / run_id, ignore_errors=True)
 
     @tells_store_errors
@@ -190,7 +190,8 @@ class TrialRun(MlflowRun):
     def finish(
         self, state: str, metrics: Mapping[str, float], *, step: int = 0, why: str = ""
     ) -> None:
-        """Send what waits, and end with the trial's state.
+        """End, send what waits, and with the last of it the trial's state: while the tag says
+        RUNNING, :meth:`Parent.unfinished` finds the run, wherever this process died.
 
         Parameters
         ----------
@@ -212,6 +213,10 @@ class TrialRun(MlflowRun):
             key = FAILURE_TAG if state == "FAIL" else "sweep.reason"
             tags.append(RunTag(key, why[:LONGEST_TAG]))
         every = waiting + final
+        self.client.set_terminated(self.run_id, STATUSES[state])
+        if state in ("COMPLETE", "PRUNED"):
+            for name, figure in self._figures.items():
+                MlflowRun.log_figure(self, figure, name)
         for first in range(0, len(every) or 1, 1000):
             last = first + 1000 >= len(every)
             self.client.log_batch(
@@ -220,10 +225,6 @@ class TrialRun(MlflowRun):
                 params=[] if first else self._params_waiting,
                 tags=tags if last else [],
             )
-        if state in ("COMPLETE", "PRUNED"):
-            for name, figure in self._figures.items():
-                MlflowRun.log_figure(self, figure, name)
-        self.client.set_terminated(self.run_id, STATUSES[state])
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
