@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.boosting import Fitted
 from tsfm.models.boosting_config import BoostingConfig
-from tsfm.models.checkpoint import CONFIG_FILE, own_config, read_config, write_json
+from tsfm.models.checkpoint import CONFIG_FILE, own_config, read_config, staged
 
 _NAME = "lightgbm"
 
@@ -30,21 +30,9 @@ def save(directory: Path, config: BoostingConfig, fitted: Fitted) -> Path:
         f"level_{level:g}.txt": booster.model_to_string()
         for level, booster in zip(config.levels, fitted.boosters, strict=True)
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            staged = directory / f".{name}.tmp"
-            staged.write_text(text, encoding="utf-8")
-            staged.replace(directory / name)
-    except OSError as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
     content = {
         "model": _NAME,
-        "config": asdict(config),
+        "config": config.to_dict(),
         "fitted": {
             "base": fitted.base.tolist(),
             "season": fitted.season,
@@ -52,7 +40,11 @@ def save(directory: Path, config: BoostingConfig, fitted: Fitted) -> Path:
             "boosters": {name: _digest(text) for name, text in texts.items()},
         },
     }
-    return write_json(directory, content)
+    with staged(directory, *texts, CONFIG_FILE) as (*for_texts, for_config):
+        for path, text in zip(for_texts, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+        for_config.write_text(json.dumps(content, indent=2))
+    return directory
 
 
 def load(directory: Path, overrides: Mapping[str, Any]) -> tuple[BoostingConfig, Fitted]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,32 +19,23 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
-def write_model(
-    directory: Path,
-    config: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
-    *,
-    config_file: str = CONFIG_FILE,
-    weights_file: str = WEIGHTS_FILE,
-) -> Path:
-    """Write weights, then configuration, each to a temporary name first.
+@contextmanager
+def staged(directory: Path, *names: str) -> Iterator[tuple[Path, ...]]:
+    """Temporary paths to write; afterwards they get their names, in this order.
 
     Raises
     ------
     CheckpointError
-        When they cannot be written; an earlier model there stays.
+        When something cannot be written; earlier files of those names stay.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     suffix = f".{uuid4().hex}.tmp"
-    staged = {name: directory / f"{name}{suffix}" for name in (weights_file, config_file)}
-    tensors = {name: value.detach().contiguous() for name, value in weights.items()}
+    paths = tuple(directory / f"{name}{suffix}" for name in names)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, staged[weights_file], metadata={"format": "pt"})
-        staged[config_file].write_text(json.dumps(config, indent=2))
-        for name, path in staged.items():
+        yield paths
+        for name, path in zip(names, paths, strict=True):
             os.replace(path, directory / name)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -53,9 +44,32 @@ def write_model(
             remedy="free disk space, or choose a directory that can be written to",
         ) from error
     finally:
-        for path in staged.values():
+        for path in paths:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def write_model(
+    directory: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    config_file: str = CONFIG_FILE,
+    weights_file: str = WEIGHTS_FILE,
+) -> Path:
+    """Write weights, then configuration.
+
+    Raises
+    ------
+    CheckpointError
+        When they cannot be written; an earlier model there stays.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().contiguous() for name, value in weights.items()}
+    with staged(directory, weights_file, config_file) as (for_weights, for_config):
+        save_file(tensors, for_weights, metadata={"format": "pt"})
+        for_config.write_text(json.dumps(config, indent=2))
     return directory
 
 
@@ -67,20 +81,8 @@ def write_json(directory: Path, content: Mapping[str, Any]) -> Path:
     CheckpointError
         When it cannot be written; an earlier one stays.
     """
-    staged = directory / f"{CONFIG_FILE}.{uuid4().hex}.tmp"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staged.write_text(json.dumps(content, indent=2))
-        os.replace(staged, directory / CONFIG_FILE)
-    except OSError as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
-    finally:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)
+    with staged(directory, CONFIG_FILE) as (path,):
+        path.write_text(json.dumps(content, indent=2))
     return directory
 
 
@@ -138,13 +140,19 @@ def own_config(content: Mapping[str, Any], name: str, directory: Path) -> dict[s
     Raises
     ------
     CheckpointError
-        When it is of another model.
+        When it is of another model, or holds no configuration.
     """
-    config = content.get("config")
-    if content.get("model") != name or not isinstance(config, dict):
+    config, found = content.get("config"), content.get("model", "no model")
+    if found != name:
         raise CheckpointError(
-            f"{CONFIG_FILE} describes {content.get('model', 'no model')!r}, not {name!r}",
+            f"{CONFIG_FILE} describes {found!r}, not {name!r}",
             where=str(directory),
             remedy="load it with the class that saved it, or released weights by from_pretrained",
+        )
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{CONFIG_FILE} holds no configuration of {name!r}",
+            where=str(directory),
+            remedy="save the model again",
         )
     return config

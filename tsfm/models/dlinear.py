@@ -5,7 +5,6 @@ Source: Zeng, Chen, Zhang & Xu 2023, *Are transformers effective for time series
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Float
 
 from tsfm.errors import CheckpointError, ConfigError, DataError, one_of
 from tsfm.models.base import Context, Forecast, Forecaster
+from tsfm.models.checkpoint import own_config, read_config, read_weights, write_model
 from tsfm.models.gaps import bridged
 from tsfm.models.model_config import ModelConfig
 from tsfm.models.statistical import normal_forecast
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tsfm.data.panel import Panel
 
 SCALINGS = ("standard", "last", "none")
-_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
 _WINDOWS_AT_ONCE = 4096
 _FARTHEST = 20
 
@@ -266,40 +265,26 @@ class DLinear(Forecaster):
     def save(self, directory: str | Path) -> Path:
         if self.fitted is None:
             raise ConfigError("dlinear has not been fitted", remedy="call fit(panel) first")
-        from safetensors.numpy import save_file
+        import torch
 
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        staged = {name: directory / f".{name}.tmp" for name in (_WEIGHTS_FILE, _CONFIG_FILE)}
-        arrays = {k: np.ascontiguousarray(v) for k, v in self.fitted._asdict().items()}
-        save_file(arrays, staged[_WEIGHTS_FILE])
+        weights = {
+            name: torch.from_numpy(value.copy()) for name, value in self.fitted._asdict().items()
+        }
         content = {"model": self.name, "config": self.config.to_dict()}
-        staged[_CONFIG_FILE].write_text(json.dumps(content, indent=2))
-        for name, path in staged.items():
-            path.replace(directory / name)
-        return directory
+        return write_model(Path(directory), content, weights)
 
     @classmethod
     def load(cls, directory: str | Path, **config_overrides: Any) -> Self:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         directory = Path(directory)
-        try:
-            content = json.loads((directory / _CONFIG_FILE).read_text())
-            model, config = content["model"], dict(content["config"])
-            arrays = load_file(directory / _WEIGHTS_FILE)
-            fitted = Fitted(**arrays)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        config = own_config(read_config(directory), cls.name, directory)
+        arrays = {name: value.numpy() for name, value in read_weights(directory).items()}
+        if set(arrays) != set(Fitted._fields):
             raise CheckpointError(
-                f"no fitted dlinear can be read: {error!r}",
+                f"the weights are {', '.join(sorted(arrays))}, not {', '.join(Fitted._fields)}",
                 where=str(directory),
                 remedy="give a directory that save() wrote",
-            ) from error
-        if model != cls.name:
-            raise CheckpointError(
-                f"the directory holds {model!r}, not {cls.name!r}", where=str(directory)
             )
+        fitted = Fitted(**arrays)
         wanted = DLinearConfig.from_dict(config | config_overrides)
         if fitted.weight.shape != (wanted.horizon, wanted.context):
             raise CheckpointError(
