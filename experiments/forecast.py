@@ -4,25 +4,24 @@ mlflow run . -e forecast -P data=sales.csv -P horizon=28 -P out=forecasts.csv
 mlflow run . -e forecast -P model=ohlcv -P data=bars.parquet -P horizon=48 -P conformal=true
 mlflow run . -e forecast -P model=models:/glucose/2 -P data=readings.csv -P horizon=12
 mlflow run . -e forecast -P model=ttm-base -P data=wide.csv -P layout=wide -P targets=north,south
+mlflow run . -e forecast -P data=shops.csv -P targets=sales -P known_covariates=price,holiday \
+    -P past_covariates=visits
 """
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from experiments.cli import Parameter, run
-from experiments.forecast_config import SAMPLE, ForecastConfig
+from experiments.forecast_config import ForecastConfig
+from experiments.forecast_table import Asked, read
 from tsfm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tsfm.data.panel import Panel
-    from tsfm.data.preparation import Preparation
     from tsfm.evaluation.backtest import Backtest
     from tsfm.evaluation.conformal import Correction
     from tsfm.evaluation.judge import Verdict
@@ -37,6 +36,9 @@ PARAMETERS = {
     "out": Parameter("out", ".csv or .parquet file to write; empty: under outputs/"),
     "layout": Parameter("layout", "of the table: auto, long, wide, wide_multivariate"),
     "targets": Parameter("targets", "columns to forecast as they are; empty: the model's own"),
+    "past_covariates": Parameter("past_covariates", "columns seen up to the last target"),
+    "known_covariates": Parameter("known_covariates", "columns also given over the horizon"),
+    "future": Parameter("future", "CSV or Parquet file of later rows; empty: they are in data"),
     "freq": Parameter("freq", "of such columns: a pandas alias or irregular; empty: inferred"),
     "windows": Parameter("windows", "last windows of each series to compare on; 0: none"),
     "conformal": Parameter("conformal", "correct quantiles on those windows: true or false"),
@@ -65,21 +67,21 @@ def main(config: ForecastConfig) -> None:
     config = replace(config, model=chosen.uri)
     asked = read(config, chosen)
     model = chosen.load()
-    notices = [chosen.notice, *check(model, asked.panel, config)]
+    notices = [chosen.notice, *check(model, asked, config)]
     with open_experiment("forecast", config, entry_point="forecast", seed=config.seed) as record:
         if isinstance(record, SilentRun):
             return
         record.log_panel(asked.panel, "forecast")
         record.set_tags({"tsfm.data_sha256": asked.sha256})
         link_model(record, chosen)
-        trial = attempt(model, chosen, asked.panel, config)
+        trial = attempt(model, chosen, asked.past, config)
         with progress_bar("forecasting", "series") as show:
             forecast = forecast_panel(
-                model, asked.panel, config.horizon, config.levels,
+                model, asked.panel, config.horizon, config.levels, origins=asked.origins,
                 preparation=asked.preparation, seed=config.seed, progress=show,
             )  # fmt: skip
         if trial.correction is not None:
-            forecast = correct(forecast, asked.panel, trial)
+            forecast = correct(forecast, asked.past, trial)
         frame = asked.restored(forecast.to_frame())
         outlook = Outlook(
             frame=frame,
@@ -89,7 +91,7 @@ def main(config: ForecastConfig) -> None:
         folder = output_directory(record)
         table = write_table(frame, Path(config.out) if config.out else folder / "forecasts.csv")
         pictures = draw(
-            asked.panel, frame, asked.preparation, folder / "plots",
+            asked.past, frame, asked.preparation, folder / "plots",
             most=config.plots, title=f"{config.horizon} bars by {trial.name}",
         )  # fmt: skip
         if trial.verdict is not None and trial.task is not None:
@@ -98,114 +100,55 @@ def main(config: ForecastConfig) -> None:
     show_outlook(record, outlook, table, pictures, trial.name)
 
 
-# --- the user's series ----------------------------------------------------------------------------
+# --- at the door ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The series to forecast.
-
-    Attributes
-    ----------
-    preparation
-        What made the panel of the user's columns; None where they are forecast as they are.
-    sha256
-        Of the file; empty of the sample.
-    """
-
-    panel: Panel
-    preparation: Preparation | None
-    sha256: str
-
-    def restored(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A forecast's frame in the user's units."""
-        return self.preparation.restore(frame) if self.preparation else frame
-
-
-def read(config: ForecastConfig, chosen: ChosenModel) -> Asked:
-    """The table as a panel: by the model's own preparation, or its columns as they are."""
-    from tsfm.data.table import read_table
-    from tsfm.data.user_table import column_panel, read_long
-
-    preparation = None if config.targets else chosen.preparation()
-    path = Path(config.data)
-    name = SAMPLE if config.data == SAMPLE else path.stem
-    sha256 = "" if config.data == SAMPLE else hashlib.sha256(path.read_bytes()).hexdigest()
-    rows = partial(
-        read_long, path, layout=config.layout,
-        item_column=config.item_column, time_column=config.time_column,
-    )  # fmt: skip
-    if preparation is None:
-        frame = sample() if config.data == SAMPLE else rows(columns=config.columns)
-        wide = config.data != SAMPLE and list(frame.columns[2:]) == ["value"]
-        columns = ("value",) if wide else config.columns
-        return Asked(
-            panel=column_panel(frame, name, columns=columns, freq=config.freq),
-            preparation=None,
-            sha256=sha256,
-        )
-    if config.data == SAMPLE:
-        frame = sample()
-    elif preparation.name == "glucose":
-        frame = read_table(path)
-    else:
-        frame = wanted(rows, preparation, chosen)
-    try:
-        return Asked(panel=preparation.panel(frame, name), preparation=preparation, sha256=sha256)
-    except DataError as error:
-        remedy = f"{error.remedy or 'correct the table'}; or give targets= to forecast columns as "
-        raise DataError(error.what, where=error.where, remedy=f"{remedy}they are") from error
-
-
-def wanted(
-    rows: partial[pd.DataFrame], preparation: Preparation, chosen: ChosenModel
-) -> pd.DataFrame:
-    """The table with the columns that the model was made for."""
-    from tsfm.data.ohlcv.bars import PRICES
-
-    columns = getattr(preparation, "columns", (*PRICES, "volume"))
-    try:
-        return rows(columns=columns)
-    except DataError as error:
-        if "missing" not in error.what:
-            raise
-        raise DataError(
-            f"{error.what}: {chosen.name} forecasts {', '.join(columns)}",
-            where=error.where,
-            remedy=f"{error.remedy}; rename them, give another model, or targets= to forecast "
-            "columns as they are",
-        ) from error
-
-
-def sample() -> pd.DataFrame:
-    """The real daily bars that ship in PyPI packages."""
-    from tsfm.data.ohlcv.sample import sample_bars
-
-    return sample_bars()
-
-
-def check(model: Forecaster, panel: Panel, config: ForecastConfig) -> list[str]:
+def check(model: Forecaster, asked: Asked, config: ForecastConfig) -> list[str]:
     """What the model should be asked with care; what it cannot be asked at all is refused."""
+    from tsfm.data.future_rows import expect_known, left_out
     from tsfm.evaluation.outlook import expect_long_enough, seen_by
 
-    info = panel.info
-    expect_long_enough(panel, config.min_bars or max(config.horizon, info.seasonality + 1))
+    info = asked.panel.info
+    expect_long_enough(asked.panel, config.min_bars or max(config.horizon, info.seasonality + 1))
+    if (config.past or config.known) and not model.sees_covariates:
+        raise blind(config)
+    if asked.preparation is None or asked.preparation.known_columns:
+        expect_known(asked.panel, asked.origins, config.horizon)
     try:
-        model.expect_able(
-            variates=len(info.variates),
-            context=seen_by(model) or int(panel.lengths.max()),
-            horizon=config.horizon,
-            past=len(info.past_covariates),
-            known=len(info.known_covariates),
-        )
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            model.expect_able(
+                variates=len(info.variates),
+                context=seen_by(model) or int(asked.past.lengths.max()),
+                horizon=config.horizon,
+                past=len(info.past_covariates),
+                known=len(info.known_covariates),
+            )
     except ConfigError as error:
         raise ConfigError(
             error.what, where=f"horizon={config.horizon}, model {config.model}", remedy=error.remedy
         ) from error
+    notices = [str(one.message) for one in found]
+    notices.append(left_out(asked.panel, asked.origins, config.horizon))
     made_for = (model.info().get("config") or {}).get("horizon")
     if made_for and config.horizon > int(made_for):
-        return [f"the model was made for {made_for} bars ahead; beyond, it is less to be trusted"]
-    return []
+        notices.append(
+            f"the model was made for {made_for} bars ahead; beyond, it is less to be trusted"
+        )
+    return notices
+
+
+def blind(config: ForecastConfig) -> ConfigError:
+    """That the model would forecast the same whatever the covariates are."""
+    given = {"known_covariates": config.known, "past_covariates": config.past}
+    named = " and ".join(f"{name}={','.join(names)}" for name, names in given.items() if names)
+    return ConfigError(
+        f"the model looks at no covariates: {named} would change nothing",
+        where=f"model {config.model}",
+        remedy="leave them out, or give a model that does: a MOIRAI (`mlflow run . -e pretrain` "
+        "makes one), a TinyTimeMixer fine-tuned with these columns, a foreign one that claims "
+        "them; no baseline, Chronos, TimesFM or PatchTST does",
+    )
 
 
 # --- how well that went before --------------------------------------------------------------------

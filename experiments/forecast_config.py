@@ -37,6 +37,11 @@ class ForecastConfig:
     targets
         Columns to forecast as they are, with commas (items where ``layout=wide``); empty: those
         that the model's own preparation takes, or all where it has none.
+    past_covariates, known_covariates
+        Further columns that the model sees, with commas: up to the last target, or over the horizon
+        as well; the latter on rows after it, with empty targets.
+    future
+        A second file with such rows; empty: they are in ``data``.
     freq
         Of columns that are forecast as they are: a pandas alias, ``irregular``; empty: inferred.
     item_column, time_column
@@ -68,6 +73,9 @@ class ForecastConfig:
     out: str = ""
     layout: str = "auto"
     targets: str = ""
+    past_covariates: str = ""
+    known_covariates: str = ""
+    future: str = ""
     freq: str = ""
     item_column: str = ""
     time_column: str = ""
@@ -99,6 +107,7 @@ class ForecastConfig:
         if self.freq and self.freq != IRREGULAR:
             to_offset(self.freq)
         self._check_levels()
+        self._check_roles()
         self._check_files()
 
     def _check_levels(self) -> None:
@@ -111,22 +120,62 @@ class ForecastConfig:
             if not self.windows:
                 raise ConfigError("conformal without windows", remedy=f"give windows={needed}")
 
+    def _check_roles(self) -> None:
+        roles = ("targets", "past_covariates", "known_covariates")
+        places: dict[str, list[str]] = {}
+        for role in roles:
+            for name in names_in(getattr(self, role)):
+                places.setdefault(name.lower(), []).append(f"{role}={name}")
+        for given in places.values():
+            if len(given) > 1:
+                raise ConfigError(
+                    f"one column has two roles: {' and '.join(given)}",
+                    remedy="name each column once: what is forecast is a target",
+                )
+        if self.future and not self.known:
+            raise ConfigError(
+                f"future={self.future!r} without known_covariates",
+                remedy="name the columns in it that are known ahead",
+            )
+
     def _check_files(self) -> None:
         if self.out and Path(self.out).suffix.lower() not in KINDS:
             raise ConfigError(f"out={self.out!r} is no table", remedy="end it in .csv or .parquet")
-        if self.data == SAMPLE:
-            return
-        found = find(self.data)
-        if found is None or found.suffix.lower() not in KINDS or not found.is_file():
-            what = "does not exist" if found is None else "is no CSV or Parquet file"
-            raise ConfigError(
-                f"data={self.data!r} {what}",
-                remedy="give a .csv or .parquet file (also looked for in "
-                f"{', '.join(VARIABLES)}), or sample",
-            )
-        object.__setattr__(self, "data", str(found))
+        if self.data == SAMPLE and self.future:
+            raise ConfigError("future with data=sample", remedy="give a file of your own as data")
+        for name, other in (("data", ", or sample"), ("future", "")):
+            given = getattr(self, name)
+            if given != (SAMPLE if name == "data" else ""):
+                object.__setattr__(self, name, _located(name, given, other))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The targets by name."""
-        return tuple(word.strip() for word in self.targets.split(",") if word.strip())
+        return names_in(self.targets)
+
+    @property
+    def past(self) -> tuple[str, ...]:
+        """The past covariates by name."""
+        return names_in(self.past_covariates)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The known covariates by name."""
+        return names_in(self.known_covariates)
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _located(name: str, given: str, other: str) -> str:
+    found = find(given)
+    if found is None or found.suffix.lower() not in KINDS or not found.is_file():
+        what = "does not exist" if found is None else "is no CSV or Parquet file"
+        raise ConfigError(
+            f"{name}={given!r} {what}",
+            remedy="give a .csv or .parquet file (also looked for in "
+            f"{', '.join(VARIABLES)}){other}",
+        )
+    return str(found)

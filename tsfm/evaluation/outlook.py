@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from tsfm.errors import DataError
 from tsfm.evaluation.backtest import seasonal_scale
@@ -28,6 +28,7 @@ def forecast_panel(
     horizon: int,
     levels: Sequence[float] = QUANTILE_LEVELS,
     *,
+    origins: Int[np.ndarray, " item"] | None = None,
     preparation: Preparation | None = None,
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
@@ -36,6 +37,9 @@ def forecast_panel(
 
     Parameters
     ----------
+    origins
+        Bars of every item that lie in the past; of later ones only known covariates and dates are
+        seen. By default all.
     preparation
         What made the panel, where it knows more of the horizon than the panel does.
     progress
@@ -50,7 +54,7 @@ def forecast_panel(
     for first in range(0, len(panel), SERIES_AT_ONCE):
         windows = []
         for item in range(first, min(first + SERIES_AT_ONCE, len(panel))):
-            bars = int(panel.lengths[item])
+            bars = int((panel.lengths if origins is None else origins)[item])
             length = min(bars, longest or bars)
             window = panel.window(item, bars - length, length, future=horizon)
             windows.append(preparation.ahead(window, horizon) if preparation else window)

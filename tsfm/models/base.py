@@ -277,10 +277,13 @@ class Forecaster(ABC):
     ----------
     reads_history
         True for a baseline that may be given more bars than the task's context, where there are.
+    sees_covariates
+        True for a model whose forecasts depend on covariates, as it is configured.
     """
 
     name: ClassVar[str]
     reads_history: ClassVar[bool] = False
+    sees_covariates: ClassVar[bool] = False
 
     @abstractmethod
     def forecast(

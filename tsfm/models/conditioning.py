@@ -152,6 +152,10 @@ class Conditioned(nn.Module, Forecaster):
             samples=samples,
         )
 
+    @property
+    def sees_covariates(self) -> bool:  # type: ignore[override]
+        return bool(self.inner.sees_covariates)
+
     def expect_able(
         self, *, variates: int, context: int, horizon: int, past: int = 0, known: int = 0
     ) -> None:

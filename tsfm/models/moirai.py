@@ -291,6 +291,10 @@ class Moirai(nn.Module, Forecaster):
         """
         return moirai_forecast.forecast(self, context, horizon, quantile_levels)
 
+    @property
+    def sees_covariates(self) -> bool:  # type: ignore[override]
+        return self.config.use_covariates
+
     def expect_able(
         self, *, variates: int, context: int, horizon: int, past: int = 0, known: int = 0
     ) -> None:

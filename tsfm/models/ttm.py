@@ -241,6 +241,11 @@ class TinyTimeMixer(nn.Module, Forecaster):
         """
         return ttm_forecast.embeddings(self, context)
 
+    @property
+    def sees_covariates(self) -> bool:  # type: ignore[override]
+        config = self.config
+        return config.mixes_channels and len(config.targets) < config.num_input_channels
+
     def expect_able(
         self,
         *,

@@ -89,6 +89,10 @@ class ForeignForecaster(Forecaster):
         return self.config.reads_history
 
     @property
+    def sees_covariates(self) -> bool:  # type: ignore[override]
+        return self.capabilities.covariates
+
+    @property
     def capabilities(self) -> Capabilities:
         """Of the model, which is started to tell.
 
