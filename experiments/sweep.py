@@ -55,8 +55,8 @@ def main(config: SweepConfig) -> None:
         max_retries=config.max_retries,
     )
 
+    from sweeps.launcher import launcher_of
     from sweeps.opening import check_feasible, check_objectives, open_study
-    from sweeps.pool import check_launcher
     from sweeps.storage import SweepStorage, address, expect_reachable
     from tsfm.tracking import store
 
@@ -64,7 +64,7 @@ def main(config: SweepConfig) -> None:
     check_feasible(plan, base)
     uri = address(config.storage)
     expect_reachable(uri)
-    check_launcher(config.launcher, config.cluster, uri, store.connect())
+    launcher_of(config.launcher, config.cluster).check(uri, store.connect())
     storage = SweepStorage(uri, heartbeat=config.heartbeat, grace=config.grace)
     study = open_study(storage, config.name, plan, warm_start=config.warm_start)
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cluster_config import ClusterConfig
+from sweeps.launcher import LAUNCHERS
+from sweeps.subject import EXPERIMENTS
 from tsfm.errors import ConfigError, one_of
 from tsfm.tracking.registry import check_name
 
 if TYPE_CHECKING:
     from sweeps.space import Space
-
-EXPERIMENTS = ("pretrain", "finetune", "dynamics", "rehearsal")
-LAUNCHERS = ("local", "slurm", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)

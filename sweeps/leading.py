@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from sweeps.cluster_config import ClusterConfig
-from sweeps.pool import launcher_of
+from sweeps.launcher import launcher_of
 from sweeps.recipe import Cache, recipe_of
 from sweeps.study import FAILURE, METRICS, PARENT, RUN_ID, Standing, SweepStudy
 from sweeps.worker import WorkerSpec
@@ -207,10 +207,9 @@ class Leader:
         if trial.system_attrs.get("sweep:free") in ("infeasible", "earlier"):
             return
         values = ", ".join(f"{value:.5g}" for value in trial.values or ())
-        done = standing.complete + standing.pruned + standing.failed
         why = trial.user_attrs.get(FAILURE, "")
         line = f"trial {trial.number:4d}  {trial.state.name.lower():8s}  {values}{why[:80]}"
-        print(f"{line}  ({done} of {self.study.limit})", file=sys.stderr)
+        print(f"{line}  ({standing.done} of {self.study.limit})", file=sys.stderr)
 
 
 def _begun(study: SweepStudy, uri: str, known: str | None) -> MlflowRun:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from sweeps.cluster import ClusterLauncher, Ended, Job, expect_shared, missing, serve
+from sweeps.cluster import KILLED, ClusterLauncher, expect_shared, missing, serve
+from sweeps.launcher import Ended, Job
 from sweeps.worker import WorkerSpec
 from tsfm.errors import ConfigError
-
-KILLED = Ended(code=-9, told="")
 
 
 @dataclass

@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sweeps.cluster import ClusterLauncher, Ended, Job, expect_shared, missing, serve
+from sweeps.cluster import KILLED, ClusterLauncher, expect_shared, missing, serve
+from sweeps.launcher import Ended, Job
 from sweeps.worker import WorkerSpec
 from tsfm.errors import ConfigError
 
-KILLED = Ended(code=-9, told="")
 LOOKS_WITHOUT = 3
 """After which a job that is no longer in the queue, and left no result, is over: submitit itself
 asks sacct, which many small clusters do not have, and would wait for ever."""

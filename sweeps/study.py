@@ -123,6 +123,10 @@ class Standing:
     left: int = 0
 
     @property
+    def done(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+    @property
     def is_over(self) -> bool:
         return not (self.left or self.running or self.waiting)
 

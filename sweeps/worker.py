@@ -11,6 +11,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -236,7 +237,7 @@ class Worker:
         outcome: Outcome | None = None,
         why: str = "",
     ) -> None:
-        """The study first: what it knows decides, and :mod:`sweeps.reconciling` mends the run."""
+        """The study first: what it knows decides, and its leader mends the run."""
         from optuna.trial import TrialState
 
         from sweeps.study import FAILURE
@@ -341,9 +342,31 @@ def _follow_launcher() -> None:
     os._exit(1)
 
 
-def as_line(spec: WorkerSpec) -> str:
-    """A specification as :func:`main` reads it."""
-    return json.dumps(asdict(spec)) + "\n"
+def as_process(
+    spec: WorkerSpec, variables: Mapping[str, str], **options: bool
+) -> subprocess.Popen[str]:
+    """A new process at :func:`main`; it works while its standard input is held open.
+
+    Parameters
+    ----------
+    variables
+        Of its environment, besides the specification's own.
+    options
+        Of :class:`subprocess.Popen`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweeps.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=spec.directory,
+        env={**variables, **spec.environment()},
+        text=True,
+        **options,
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(asdict(spec)) + "\n")
+    process.stdin.flush()
+    return process
 
 
 if __name__ == "__main__":

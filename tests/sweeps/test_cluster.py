@@ -9,9 +9,9 @@ import psutil
 import pytest
 from support.sweeps import plan_of, study_of
 
-from sweeps.cluster import ClusterLauncher, Ended, expect_shared
+from sweeps.cluster import ClusterLauncher, expect_shared
 from sweeps.cluster_config import ClusterConfig
-from sweeps.pool import check_launcher
+from sweeps.launcher import Ended, launcher_of
 from sweeps.ray_cluster import RayLauncher
 from sweeps.slurm import SlurmLauncher
 from sweeps.study import Standing, SweepStudy
@@ -139,7 +139,7 @@ def test_databases_and_servers_are_shared():
 def test_a_machine_without_slurm_is_told_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"no sbatch.*cluster\.executor=local"):
-        check_launcher("slurm", ClusterConfig(), POSTGRES, SERVER)
+        launcher_of("slurm", ClusterConfig()).check(POSTGRES, SERVER)
 
 
 def test_slurm_refuses_a_file_as_storage(monkeypatch, tmp_path):
@@ -148,7 +148,7 @@ def test_slurm_refuses_a_file_as_storage(monkeypatch, tmp_path):
     sbatch.chmod(sbatch.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="a file cannot be shared by several machines"):
-        check_launcher("slurm", ClusterConfig(), FILE, SERVER)
+        launcher_of("slurm", ClusterConfig()).check(FILE, SERVER)
 
 
 @pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])
@@ -156,7 +156,7 @@ def test_a_missing_package_is_told_with_its_extra(monkeypatch, name, package):
     monkeypatch.setattr(f"sweeps.{'slurm' if name == 'slurm' else 'ray_cluster'}.find_spec",
                         lambda _: None)  # fmt: skip
     with pytest.raises(ConfigError, match=rf"needs {package}.*tsfm-lab\[{name}\]"):
-        check_launcher(name, ClusterConfig(), POSTGRES, SERVER)
+        launcher_of(name, ClusterConfig()).check(POSTGRES, SERVER)
 
 
 def test_what_is_asked_of_slurm():
