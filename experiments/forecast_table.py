@@ -110,7 +110,7 @@ def as_they_are(
     others = [one for one in frame.columns[2:] if one not in (*past, *known)]
     columns = ("value",) if others == ["value"] and not is_sample else columns
     if known:
-        expect_one_past(frame, columns or list(frame[others].select_dtypes("number")))
+        expect_one_past(frame, columns or frame[others].select_dtypes("number").columns)
     return column_panel(frame, name, columns=columns, past=past, known=known, freq=config.freq)
 
 

@@ -46,6 +46,76 @@ def test_columns_are_found_in_any_case_of_letters(tmp_path: Path):
     assert list(found.columns) == ["item_id", "timestamp", "open", "close"]
 
 
+@pytest.fixture
+def plans(tmp_path: Path) -> Path:
+    """A wide table of two shops with a price known ten days longer."""
+    table = pd.DataFrame({"Date": DATES, "north": 1.0, "south": 2.0, "Price": np.arange(40.0)})
+    table.loc[30:, ["north", "south"]] = np.nan
+    table.loc[:2, "south"] = np.nan
+    table.to_csv(tmp_path / "plans.csv", index=False)
+    return tmp_path / "plans.csv"
+
+
+def test_a_wide_tables_covariate_belongs_to_all_items_and_keeps_their_future(plans: Path):
+    found = read_long(plans, layout="wide", known=["price"])
+    assert list(found.columns) == ["item_id", "timestamp", "price", "value"]
+    assert found.groupby("item_id").size().to_dict() == {"north": 40, "south": 37}
+    panel = column_panel(found, "plans", columns=["value"], known=["price"])
+    assert panel.info.variates == ("value",)
+    for item, first in ((0, 0), (1, 3)):
+        series = panel.series(item)
+        np.testing.assert_array_equal(series.known_covariates[0], np.arange(first, 40.0))
+        assert np.isnan(series.target[0]).sum() == 10
+
+
+def test_covariates_of_one_item_are_no_targets(plans: Path):
+    found = read_long(plans, columns=["north"], past=["south"], known=["price"])
+    panel = column_panel(found, "plans", past=["south"], known=["price"])
+    assert panel.info.variates == ("north",)
+    assert (panel.info.past_covariates, panel.info.known_covariates) == (("south",), ("price",))
+    assert panel.item_ids == ("plans",)
+
+
+def test_future_rows_of_a_second_file_are_those_of_one_file(plans: Path, tmp_path: Path):
+    whole = read_long(plans, columns=["north"], known=["price"])
+    table = pd.read_csv(plans)
+    (tmp_path / "past").mkdir()
+    table[:30].to_csv(tmp_path / "past" / "plans.csv", index=False)
+    later = table[30:][["Price", "Date"]].rename(columns={"Date": "date"})
+    later.to_parquet(tmp_path / "later.parquet")
+    parts = read_long(
+        tmp_path / "past" / "plans.csv", columns=["north"], known=["price"],
+        future=tmp_path / "later.parquet",
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(parts, whole)
+    later.drop(columns="Price").to_parquet(tmp_path / "later.parquet")
+    with pytest.raises(DataError, match=r"columns price are missing \[.*later"):
+        read_long(plans, columns=["north"], known=["price"], future=tmp_path / "later.parquet")
+
+
+def test_missing_columns_are_told_with_the_closest(plans: Path):
+    with pytest.raises(
+        DataError, match=r"columns prise are missing.*Did you mean Price\? The file"
+    ):
+        read_long(plans, columns=["north"], known=["prise"])
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [(["yes", "no"] * 20, "holds words such as 'yes'"), ([None] * 40, "empty")]
+)
+def test_covariates_that_are_no_numbers_are_refused(values: list, told: str):
+    frame = pd.DataFrame({"item_id": "a", "timestamp": DATES, "x": 1.0, "plan": values})
+    with pytest.raises(DataError, match=f"plan .*{told}"):
+        column_panel(frame, "made", columns=["x"], known=["plan"])
+
+
+def test_true_and_false_are_numbers():
+    plan = pd.Series([True, None] * 20, dtype=object)
+    frame = pd.DataFrame({"item_id": "a", "timestamp": DATES, "x": 1.0, "plan": plan})
+    known = column_panel(frame, "made", columns=["x"], known=["plan"]).series(0).known_covariates
+    np.testing.assert_array_equal(known[0], [1.0, np.nan] * 20)
+
+
 def test_long_rows_are_put_in_order_items_as_they_come(tmp_path: Path):
     frame = pd.DataFrame(
         {"Symbol": ["B"] * 40 + ["A"] * 40, "ts": [*DATES, *DATES], "x": range(80)}

@@ -45,8 +45,8 @@ def expect_known(panel: Panel, begins: Int[np.ndarray, " item"], horizon: int) -
             if not row.all():
                 last = _date(panel, item, begin + int(row.argmin()) - 1)
                 told.append(
-                    f"{panel.item_ids[item]} has {name} until {last}, {int((~row).sum())} of "
-                    f"{horizon} bars are missing"
+                    f"{name} of {panel.item_ids[item]} until {last}, {int((~row).sum())} of "
+                    f"{horizon} bars missing"
                 )
     if told:
         ends = {_date(panel, item, int(begins[item]) - 1) for item in range(len(panel))}
@@ -120,7 +120,7 @@ def _last_gap(seen: Bool[np.ndarray, " row"]) -> tuple[int, int, int]:
 
 def _date(panel: Panel, item: int, bar: int) -> str:
     stamps = panel.timestamps(item)
-    return f"bar {bar}" if stamps is None else _day(stamps[bar])
+    return f"bar {bar + 1}" if stamps is None else _day(stamps[bar])
 
 
 def _day(stamp: np.datetime64) -> str:

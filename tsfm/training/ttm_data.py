@@ -56,7 +56,7 @@ class TTMData:
             return self._columns_panel(data, name)
         source = self._named(data)
         if isinstance(self.preparation, GlucosePreparation):
-            settings = replace(self.preparation.config, name=name)
+            settings = replace(self.preparation.config, name=name, announced=True)
             return glucose_panel(source, settings)[0]
         settings = self._settings(data, name)
         panel, report = glucose_panel(source, settings)

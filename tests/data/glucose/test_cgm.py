@@ -44,6 +44,41 @@ def test_an_absent_future_covariate_is_refused():
     assert "insulin" not in panel.info.past_covariates
 
 
+def announced(meals: dict[int, float]) -> pd.DataFrame:
+    """Readings until row 300, and what is eaten later."""
+    table = person(324, **doses(324)).assign(heart_rate=np.arange(324.0))
+    table.loc[300:, "glucose_mg_dl"] = np.nan
+    for row, grams in meals.items():
+        table.loc[row, "carbs"] = grams
+    return table
+
+
+def test_meals_announced_after_the_last_reading_are_carried_and_change_nothing_before():
+    fitted = GlucosePreparation(known_covariates=("carbohydrates", "cob")).fit(
+        person(**doses()).assign(heart_rate=np.arange(400.0), carbs=np.arange(400.0) % 9, cob=0.0)
+    )
+    plain, fed = (fitted.panel(announced(m)).series(0) for m in ({}, {306: 45.0}))
+    assert fed.target.shape == (1, 324)
+    assert np.isnan(fed.target[0, 300:]).all()
+    grams, board = fed.known_covariates
+    assert (grams[306], grams.sum()) == (45.0, 45.0)
+    assert board[305] == 0 < board[307] < board[306]
+    np.testing.assert_array_equal(fed.past_covariates[:, :300], plain.past_covariates[:, :300])
+    other = announced({306: 45.0})
+    other.loc[300:, ["dose_units", "heart_rate"]] = 99.0
+    changed = fitted.panel(other).series(0)
+    np.testing.assert_array_equal(changed.past_covariates, fed.past_covariates)
+    np.testing.assert_array_equal(changed.known_covariates, fed.known_covariates)
+
+
+def test_rows_after_the_last_reading_are_left_out_where_nothing_is_known_ahead():
+    table = announced({306: 45.0})
+    fitted = GlucosePreparation().fit(table)
+    assert fitted.panel(table).lengths.tolist() == [300]
+    trained, _ = glucose_panel(table, CgmConfig(known_covariates=("carbohydrates",)))
+    assert trained.lengths.tolist() == [300]
+
+
 def test_two_units_in_one_column_are_refused():
     mmol = person(seed=1).assign(glucose_mg_dl=lambda f: f.glucose_mg_dl / 18.016)
     both = pd.concat([person().assign(p_num="a"), mmol.assign(p_num="b")])

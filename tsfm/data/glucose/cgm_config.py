@@ -43,6 +43,8 @@ class CgmConfig:
     known_covariates
         Those that forecasters are told of the future as well: only what is announced. Insulin and
         carbohydrates are past-only unless they are named here.
+    announced
+        Go on after the last reading of glucose as far as these are announced.
     insulin_minutes, insulin_peak_minutes, insulin_delay_minutes
         Of the curve of insulin action, for IOB made from doses.
     carbohydrate_curve, carbohydrate_minutes
@@ -85,6 +87,7 @@ class CgmConfig:
     resolution_minutes: int = 5
     covariates: tuple[str, ...] = (ALL,)
     known_covariates: tuple[str, ...] = ()
+    announced: bool = False
     insulin_minutes: float = 360.0
     insulin_peak_minutes: float = 75.0
     insulin_delay_minutes: float = 10.0

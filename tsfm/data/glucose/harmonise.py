@@ -29,6 +29,7 @@ _HELD_MINUTES = 1440
 _LISTED = 20
 _SUMMED = (INSULIN, CARBOHYDRATES, LONG_INSULIN, "steps", "calories")
 _LAST = (IOB, COB)
+_MADE_OF = {IOB: INSULIN, COB: CARBOHYDRATES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,9 @@ def harmonise(readings: Readings, config: CgmConfig) -> Harmonised:
     counts["moved"] += placed.moved
     origin = int(placed.bars[0])
     length = int(placed.bars[-1]) - origin + 1
+    if config.announced:
+        frame, last = _announced(frame, int(micros[-1]), config)
+        length = max(length, int(grid.past_bar(np.array([last]), step)[0]) - origin + 1)
     if length > _LONGEST_BARS:
         raise DataError(
             f"readings span {length * minutes / 525_960:.0f} years",
@@ -138,6 +142,19 @@ def harmonise(readings: Readings, config: CgmConfig) -> Harmonised:
         },
         static={**readings.static, "patient": readings.item_id},
     )
+
+
+def _announced(frame: pl.DataFrame, now: int, config: CgmConfig) -> tuple[pl.DataFrame, int]:
+    """Rows without what is not known ahead after ``now``, and the time of the last one that is."""
+    known = {*config.known_covariates}
+    known |= {dose for board, dose in _MADE_OF.items() if board in known}
+    told = [name for name in frame.columns if name in known]
+    hidden = [name for name in frame.columns if name not in (TIME, *told)]
+    is_past = pl.col(TIME).cast(pl.Int64) <= now
+    frame = frame.with_columns(pl.when(is_past).then(pl.col(name)).alias(name) for name in hidden)
+    given = pl.any_horizontal(pl.lit(False), *(pl.col(name).is_not_null() for name in told))
+    ahead = frame.filter(~is_past & given)[TIME].cast(pl.Int64)
+    return frame, now if ahead.is_empty() else int(ahead.to_numpy().max())
 
 
 def _unit(given: np.ndarray, readings: Readings, config: CgmConfig) -> str:

@@ -84,6 +84,8 @@ class GlucosePreparation(Preparation):
     def panel(self, frame: pd.DataFrame | Mapping[str, pd.DataFrame], name: str = "frame") -> Panel:
         """A panel of new readings, of one person or many, in the columns that were fitted.
 
+        Rows after the last reading of glucose give the known covariates that are announced.
+
         Raises
         ------
         DataError
@@ -91,7 +93,7 @@ class GlucosePreparation(Preparation):
         """
         from tsfm.data.glucose.cgm import glucose_panel
 
-        return glucose_panel(frame, replace(self.config, name=name))[0]
+        return glucose_panel(frame, replace(self.config, name=name, announced=self.is_fitted))[0]
 
     def impute(self, past: Float[ndarray, "*any time"]) -> Float[ndarray, "*any time"]:
         """A context with its gaps filled as configured; see :mod:`tsfm.data.glucose.imputation`."""
