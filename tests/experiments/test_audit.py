@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from support.entry_points import Answer, expect_told
+from support.told_commands import run_entry
 
-from experiments import cli, evaluate
-from experiments.evaluate_config import EvaluateConfig
 from tsfm.data.provenance import Provenance
 from tsfm.evaluation.suites import load_suite
 from tsfm.models.statistical import SeasonalNaive
@@ -23,15 +21,8 @@ TASK = "general/air_temperature"
 @pytest.fixture
 def running(home: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Callable[..., Answer]:
     def call(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("evaluate", EvaluateConfig, evaluate.PARAMETERS, evaluate.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        captured = capfd.readouterr()
-        return code, captured.err if code == 2 else captured.out
+        code, out, err = run_entry("evaluate", words, monkeypatch, capfd)
+        return code, err if code == 2 else out
 
     return call
 

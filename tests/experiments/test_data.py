@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 import pytest
 from mlflow import MlflowClient
 from support.lakes import bars_of_market
+from support.told_commands import Told, run_entry
 
-from experiments import cli, data
+from experiments import data
 from experiments.config import DataConfig
 from tsfm.data.ohlcv.lake import Lake
 from tsfm.data.panel import Panel
@@ -22,25 +21,13 @@ from tsfm.errors import ConfigError
 INGEST = ("action=ingest", "source=files", "asset_class=equity", "freq=1h")
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def command(home, monkeypatch, capfd) -> Callable[..., Answer]:
+def command(home, monkeypatch, capfd) -> Callable[..., Told]:
     """Run the entry point on the lake called ``lake``."""
 
-    def call(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["data", "dataset=ohlcv", "lake=lake", *words])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("data", DataConfig, data.PARAMETERS, data.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        return Answer(code, *capfd.readouterr())
+    def call(*words: str) -> Told:
+        given = ("dataset=ohlcv", "lake=lake", *words)
+        return run_entry("data", given, monkeypatch, capfd)
 
     return call
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from mlflow import MlflowClient
 from support.embedders import oscillators
 from support.entry_points import Answer, expect_told
 from support.patchtst import make_patchtst
+from support.told_commands import run_entry
 
-from experiments import cli, evaluate
+from experiments import evaluate
 from experiments.cli import compose_config
 from experiments.evaluate_config import EvaluateConfig
 from tsfm.data.panel import Panel
@@ -35,14 +35,8 @@ def running(home, monkeypatch, capfd) -> Callable[..., Answer]:
 
     def call(*words: str, overrides: str = "") -> Answer:
         given = ["context=64", "horizon=16", f"overrides={SMALL} {overrides}", *words]
-        monkeypatch.setattr(sys, "argv", ["evaluate", *given])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("evaluate", EvaluateConfig, evaluate.PARAMETERS, evaluate.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        return code, capfd.readouterr().err
+        code, _, err = run_entry("evaluate", given, monkeypatch, capfd)
+        return code, err
 
     return call
 

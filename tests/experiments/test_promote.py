@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.entry_points import expect_told
+from support.told_commands import run_entry
 
-from experiments import cli, promote
+from experiments import promote
 from experiments.promote_config import PromoteConfig
 from tsfm.errors import ConfigError
 from tsfm.tracking.promotion.decision import REFUSED, UNCHANGED, Decision
@@ -20,13 +21,8 @@ def answer(home, monkeypatch, capfd):
     """Run the entry point; its exit code and what it wrote to stderr."""
 
     def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["promote", *words])
-        capfd.readouterr()
-        try:
-            cli.run("promote", PromoteConfig, promote.PARAMETERS, promote.main, title="")
-        except SystemExit as left:
-            return int(left.code), capfd.readouterr().err
-        return 0, capfd.readouterr().err
+        code, _, err = run_entry("promote", words, monkeypatch, capfd)
+        return code, err
 
     return call
 

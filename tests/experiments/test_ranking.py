@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from support.entry_points import Answer, expect_told
+from support.told_commands import run_entry
 
-from experiments import cli, evaluate
-from experiments.evaluate_config import EvaluateConfig
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.statistical import RandomWalk, SeasonalNaive
 from tsfm.tracking.leaderboard_report import STATISTICAL, contenders
@@ -25,15 +23,8 @@ def running(home: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Callable[...,
     monkeypatch.setenv("TSFM_CACHE", str(home / "cache"))
 
     def call(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("evaluate", EvaluateConfig, evaluate.PARAMETERS, evaluate.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        captured = capfd.readouterr()
-        return code, captured.err if code else captured.out
+        code, out, err = run_entry("evaluate", words, monkeypatch, capfd)
+        return code, err if code else out
 
     return call
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from support.sweeps import command, runs_under
+from support.tracking_store import home as home
 from support.ttm import make_model
 
 from experiments.cli import compose_config
@@ -37,15 +37,6 @@ DYNAMICS = (
     " judging.headline_steps=16 judging.windows_per_item=1 judging.items_per_group=2"
     " judging.zero_shot=[] judging.baselines=[mean]"
 )
-
-
-@pytest.fixture
-def home(home, empty_database):
-    import mlflow
-
-    shutil.copy(empty_database, home / "mlflow.db")
-    yield home
-    mlflow.set_tracking_uri(None)
 
 
 def swept(home: Path, experiment: str, fixed: str, **space: Any) -> tuple[Any, Any, str]:

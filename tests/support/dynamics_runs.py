@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from support.entry_points import Answer
+from support.told_commands import run_entry
 from support.trajectories import trajectories
 
-from experiments import cli, dynamics
-from experiments.dynamics_config import DynamicsConfig
 from tsfm.data.panel import Panel
 from tsfm.tracking import contest_report
 from tsfm.training.chaos_monitor import ChaosMonitor
@@ -53,11 +51,5 @@ class DynamicsRuns:
             made = trajectories()
             Panel.write(self.home / "made", made, made.info)
         given = [*TINY, f"overrides={OVERRIDES} {overrides}", f"data={data}", *words]
-        self.monkeypatch.setattr(sys, "argv", ["dynamics", *given])
-        code = 0
-        self.capfd.readouterr()
-        try:
-            cli.run("dynamics", DynamicsConfig, dynamics.PARAMETERS, dynamics.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        return code, self.capfd.readouterr().err
+        code, _, err = run_entry("dynamics", given, self.monkeypatch, self.capfd)
+        return code, err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_type_hints
 
 
@@ -15,7 +15,7 @@ class Told(NamedTuple):
     err: str
 
 
-def run_entry(name: str, words: tuple[str, ...], monkeypatch: Any, capfd: Any) -> Told:
+def run_entry(name: str, words: Sequence[str], monkeypatch: Any, capfd: Any) -> Told:
     """Run ``experiments.<name>`` with ``key=value`` words."""
     from importlib import import_module
 

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-
-
-@pytest.fixture
-def home(home, empty_database):
-    """Afterwards no trace of its store is left in this process."""
-    import mlflow
-
-    shutil.copy(empty_database, home / "mlflow.db")
-    yield home
-    mlflow.set_tracking_uri(None)
+from support.tracking_store import home as home
 
 
 @pytest.fixture

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 from support.entry_points import expect_told
 from support.sweeps import written
-
-from experiments import cli, sweep
-from experiments.sweep_config import SweepConfig
+from support.told_commands import run_entry
 
 
 @pytest.fixture
 def command(home, monkeypatch, capfd):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sweep", *words])
-        code = 0
-        capfd.readouterr()
-        try:
-            cli.run("sweep", SweepConfig, sweep.PARAMETERS, sweep.main, title="")
-        except SystemExit as left:
-            code = int(left.code)
-        out, err = capfd.readouterr()
-        call.out = out
+        code, call.out, err = run_entry("sweep", words, monkeypatch, capfd)
         return code, err
 
     return call
