@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from support.scripted_forecasters import Recording
 
+from tsfm.data.future_rows import origins
+from tsfm.data.panel import Panel
 from tsfm.errors import DataError
+from tsfm.evaluation.backtest import backtest
 from tsfm.evaluation.outlook import (
     corrected,
     expect_long_enough,
@@ -15,6 +23,7 @@ from tsfm.evaluation.outlook import (
     recent_task,
 )
 from tsfm.evaluation.outlook_plot import outlook_chart, past_frame
+from tsfm.models import model_class
 from tsfm.models.statistical import SeasonalNaive
 
 
@@ -33,6 +42,93 @@ def test_forecast_begins_after_every_items_last_bar(make_panel):
         )
         expected = panel.series(item).target[:, -24:-18].T
         np.testing.assert_allclose(forecast.mean[item], expected, rtol=1e-6)
+
+
+HORIZON, AHEAD = 6, 10
+COVARIATES = {"past_covariates": ("visits",), "known_covariates": ("price", "holiday")}
+
+
+@pytest.fixture(scope="module")
+def planned(make_panel) -> Panel:
+    """Two series, the last ten bars of which have no targets."""
+    return without_ends(make_panel(2, [160, 130], missing=0.1, seasonality=7, **COVARIATES))
+
+
+def without_ends(panel: Panel) -> Panel:
+    series = []
+    for one in panel:
+        target = one.target.copy()
+        target[:, -AHEAD:] = np.nan
+        target[0, -AHEAD - 1] = 1.0
+        series.append(replace(one, target=target))
+    return Panel.from_series(series, panel.info)
+
+
+def asked(panel: Panel) -> list:
+    """Every context that a model is given: of the forecast, then of the last windows."""
+    model, begins = Recording(), origins(panel)
+    forecast_panel(model, panel, HORIZON, origins=begins)
+    task, view = recent_task(
+        panel.slice(0, begins), horizon=HORIZON, windows=3, context=40, history=90
+    )
+    backtest(model, task, view)
+    return model.contexts
+
+
+def test_covariates_that_a_model_is_given_are_the_tables_bar_by_bar(planned):
+    (forecast, *recent) = asked(planned)
+    assert sum(context.batch_size for context in recent) == 6
+    stops = [planned.series(item).length - AHEAD for item in range(2)]
+    for context in (forecast, *recent):
+        assert context.past_covariate_names == ("visits",)
+        for row, item_id in enumerate(context.item_ids):
+            item = planned.item(item_id)
+            series, stamps = planned.series(item), planned.timestamps(item)
+            origin = int(np.searchsorted(stamps, context.future_timestamps[row, 0]))
+            assert origin == stops[item] if context is forecast else origin < stops[item]
+            first = context.length - min(context.length, origin)
+            held = slice(origin - context.length + first, origin + HORIZON)
+            np.testing.assert_array_equal(
+                context.known_covariates[row, first:], series.known_covariates[:, held].T
+            )
+            np.testing.assert_array_equal(
+                context.past_covariates[row, first:],
+                series.past_covariates[:, held.start : origin].T,
+            )
+
+
+@given(st.data())
+def test_nothing_depends_on_covariates_that_are_not_known_yet(planned, data):
+    before = asked(planned)
+    bar = data.draw(st.integers(-AHEAD, -1))
+    value = data.draw(st.sampled_from([np.nan, -1e6, 3.0]))
+    changed = []
+    for one in planned:
+        past, known = one.past_covariates.copy(), one.known_covariates.copy()
+        past[:, bar] = value
+        if bar >= HORIZON - AHEAD:
+            known[:, bar] = value
+        changed.append(replace(one, past_covariates=past, known_covariates=known))
+    after = asked(Panel.from_series(changed, planned.info))
+    for one, other in zip(before, after, strict=True):
+        for name in (field.name for field in fields(one)):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_the_answers_of_baselines_are_the_same_without_covariates(planned, make_panel):
+    bare = without_ends(make_panel(2, [160, 130], missing=0.1, seasonality=7))
+    bare = Panel.from_series(
+        (replace(one, target=other.target) for one, other in zip(bare, planned, strict=True)),
+        bare.info,
+    )
+    for name in ("random_walk", "auto_ets"):
+        answers = []
+        for panel in (planned, bare):
+            task, view = recent_task(
+                panel.slice(0, origins(panel)), horizon=HORIZON, windows=3, context=40, history=90
+            )
+            answers.append(backtest(model_class(name)(), task, view))
+        np.testing.assert_array_equal(answers[0].quantiles, answers[1].quantiles)
 
 
 @pytest.mark.parametrize("lengths", [[400, 400], [300, 250, 400]])

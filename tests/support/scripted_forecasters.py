@@ -24,6 +24,20 @@ class Remembering(SeasonalNaive):
         return super().forecast(context, horizon, quantile_levels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording(SeasonalNaive):
+    """Seasonal naive that looks at covariates and keeps every context."""
+
+    sees_covariates: ClassVar[bool] = True
+    contexts: list[Context] = field(default_factory=list)
+
+    def forecast(
+        self, context: Context, horizon: int, quantile_levels: tuple[float, ...]
+    ) -> Forecast:
+        self.contexts.append(context)
+        return super().forecast(context, horizon, quantile_levels)
+
+
 class Crossing(SeasonalNaive):
     """Its quantiles fall where they should rise."""
 
