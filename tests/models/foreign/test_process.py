@@ -17,6 +17,7 @@ from support.foreign import LAST, write_foreign
 from tsfm.models.base import Context
 from tsfm.models.foreign.forecaster import ForeignForecaster
 from tsfm.models.foreign.process import Worker, WorkerError
+from tsfm.models.foreign.standalone.worker_side import HEAD, MAGIC
 
 PAST = np.arange(24, dtype=np.float32).reshape(2, 12, 1)
 GOOD = "    return {'mean': np.ones((len(request.past), request.horizon))}\n"
@@ -168,8 +169,9 @@ def test_an_interpreter_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits on Linux's process handles")
-@pytest.mark.parametrize("how", ["closed", "forgotten"])
+@pytest.mark.parametrize("how", ["closed", "forgotten", "deaf"])
 def test_children_of_the_model_end_with_it(tmp_path: Path, how: str) -> None:
+    """Deaf: whoever asked is gone when the answer comes; its end of stdin may live on elsewhere."""
     code = f"""
     wait = "import threading; threading.Event().wait()"
     child = subprocess.Popen([{sys.executable!r}, "-c", wait])
@@ -178,12 +180,16 @@ def test_children_of_the_model_end_with_it(tmp_path: Path, how: str) -> None:
     """
     model = load(tmp_path / "x", code)
     child = int(model.predict(past=PAST[:1], horizon=1).mean[0, 0, 0])
-    worker = model._started()._process.pid
+    started = model._started()
+    worker = started._process.pid
     assert os.getpgid(child) == worker
     if how == "closed":
         model.close()
+    elif how == "forgotten":
+        del model, started
     else:
-        del model
+        started._stdout.close()
+        os.write(started._stdin.fileno(), HEAD.pack(MAGIC, 1) + b"?")
     assert gone(child)
     assert gone(worker)
 

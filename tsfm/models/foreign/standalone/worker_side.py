@@ -285,8 +285,13 @@ def _read(source: BinaryIO, questions: "queue.Queue[Any]", busy: Any) -> None:
 
 
 def _send(target: BinaryIO, message: bytes) -> None:
-    target.write(message)
-    target.flush()
+    """Answer; end what still runs where nobody listens any more."""
+    try:
+        target.write(message)
+        target.flush()
+    except BrokenPipeError:
+        _end_group()
+        os._exit(1)
 
 
 def _end_group() -> None:
