@@ -310,9 +310,9 @@ def describe(panel: Panel) -> None:
 
 def tell(title: str, facts: dict[str, Any]) -> None:
     """A short table of what was done and where it is; empty facts are left out."""
-    from rich.console import Console
+    from tsfm.tracking.console import stdout
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = stdout(highlight=False)
     console.print(title, style="bold", soft_wrap=True, markup=False)
     for name, value in facts.items():
         if value != "":

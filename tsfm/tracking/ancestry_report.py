@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from tsfm.tracking.ancestry import Node
+from tsfm.tracking.console import stdout
 
 WIDEST = 10_000
 """Where no terminal breaks lines, they stay whole."""
@@ -26,7 +24,7 @@ def tree_of(node: Node) -> Tree:
 
 def show_tree(node: Node) -> None:
     """Print it."""
-    console = Console(width=None if sys.stdout.isatty() else WIDEST, highlight=False)
+    console = stdout(WIDEST, highlight=False)
     console.print(tree_of(node), soft_wrap=True)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tsfm.evaluation.contamination import VERDICTS
 from tsfm.evaluation.leaderboard import to_markdown
+from tsfm.tracking.console import print_run, print_table, stdout
 
 if TYPE_CHECKING:
     from tsfm.evaluation.contamination import Audit
@@ -47,17 +44,16 @@ def record_audit(record: MlflowRun, found: Audit) -> None:
 
 def show_audit(record: MlflowRun, found: Audit) -> None:
     """Print verdicts, overlaps and where the run is."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    _show(console, "Trained on what is asked?", verdicts(found))
+    console = stdout(200)
+    print_table(console, "Trained on what is asked?", verdicts(found), overflow="fold")
     if len(found.overlaps):
         shown = overlaps(found)
-        _show(console, "Overlaps", shown.head(MOST_SHOWN))
+        print_table(console, "Overlaps", shown.head(MOST_SHOWN), overflow="fold")
         if len(shown) > MOST_SHOWN:
             rest = len(shown) - MOST_SHOWN
             console.print(f"… and {rest} more in {FOLDER}/overlaps.csv\n", highlight=False)
     console.print(f"{found.conclusion}\n", highlight=False, markup=False)
-    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
-    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    print_run(console, record)
 
 
 def verdicts(found: Audit) -> pd.DataFrame:
@@ -102,12 +98,3 @@ def overlaps(found: Audit) -> pd.DataFrame:
             "through": table["through"],
         }
     ).reset_index(drop=True)
-
-
-def _show(console: Console, title: str, rows: pd.DataFrame) -> None:
-    table = Table(title=title, box=SIMPLE)
-    for column in rows.columns:
-        table.add_column(str(column), overflow="fold")
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tsfm.evaluation import chaos_plots, plots
 from tsfm.evaluation.arms import LABELS, Contest
@@ -19,6 +15,7 @@ from tsfm.evaluation.chaos_config import ChaosConfig
 from tsfm.evaluation.error_growth import error_by_step, error_growth
 from tsfm.evaluation.leaderboard import skill_text, to_markdown
 from tsfm.evaluation.scaling import Scaling, scaling_table
+from tsfm.tracking.console import print_run, print_table, stdout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -283,17 +280,11 @@ def show_contest(
     scales: pd.DataFrame | None = None,
 ) -> None:
     """Print what was found, where the runs are and what was registered."""
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = stdout(180)
     for title, rows in tables(contest, match, scales, metric=metric).items():
-        table = Table(title=title, box=SIMPLE)
-        for column in rows.columns:
-            table.add_column(str(column))
-        for row in rows.itertuples(index=False):
-            table.add_row(*map(str, row))
-        console.print(table)
+        print_table(console, title, rows)
     console.print("* on some of the windows only", highlight=False)
     console.print(f"\n{conclusion}\n", highlight=False)
-    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
-    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    print_run(console, record)
     console.print(f"models      {', '.join(registered)}", highlight=False, soft_wrap=True)
     console.print("plots       in the run's artifacts: plots/", highlight=False)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tsfm.evaluation.findings import Findings
 from tsfm.evaluation.leaderboard import to_markdown
+from tsfm.tracking.console import print_run, print_table, stdout
 
 if TYPE_CHECKING:
     from tsfm.tracking.runs import MlflowRun
@@ -50,18 +47,12 @@ def record_finding(record: MlflowRun, name: str, findings: Findings, *, step: in
 
 def show_findings(record: MlflowRun, found: Mapping[str, Findings]) -> None:
     """Print the first table of every analysis, its conclusion, and where the run is."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = stdout()
     for name, findings in found.items():
         rows = next(iter(findings.tables.values())).head(ROWS_SHOWN)
-        table = Table(title=name, box=SIMPLE)
-        for column in rows.columns:
-            table.add_column(str(column))
-        for row in rows.itertuples(index=False):
-            table.add_row(*map(_cell, row))
-        console.print(table)
+        print_table(console, name, rows, cell=_cell)
         console.print(f"{findings.conclusion}\n", highlight=False)
-    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
-    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    print_run(console, record)
     console.print("plots       in the run's artifacts: plots/", highlight=False)
 
 

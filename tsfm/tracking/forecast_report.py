@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from tsfm.errors import DataError
 from tsfm.evaluation.leaderboard import skill_text
 from tsfm.evaluation.outlook_plot import outlook_chart, past_frame
+from tsfm.tracking.console import stdout
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
@@ -174,7 +173,7 @@ def show_outlook(
     record: MlflowRun, outlook: Outlook, table: Path, pictures: Sequence[Path], model: str
 ) -> None:
     """Print the comparison, what it says, and where everything is."""
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = stdout(highlight=False)
     if outlook.verdict is not None:
         rows = comparison_table(outlook.verdict)
         shown = Table(title=f"the last windows of your series: {model} and baselines", box=SIMPLE)

@@ -12,7 +12,6 @@ Tasks are reported apart under their own names (``<panel>/later days`` of patien
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -278,21 +277,13 @@ def gain_table(gains: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def show_glucose(report: GlucoseReport, config: ClinicalConfig | None = None) -> None:
     """Print pooled errors, gains and events; zones and other aggregations are in the run."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
+    from tsfm.tracking.console import print_table, stdout
 
     config = config or ClinicalConfig()
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = stdout(180)
     for title, rows in glucose_tables(report, config).items():
-        if not title.startswith(_PRINTED):
-            continue
-        table = Table(title=title, box=SIMPLE)
-        for column in rows.columns:
-            table.add_column(str(column), overflow="fold")
-        for row in rows.itertuples(index=False):
-            table.add_row(*map(str, row))
-        console.print(table)
+        if title.startswith(_PRINTED):
+            print_table(console, title, rows, overflow="fold")
 
 
 def _events(events: pd.DataFrame, config: ClinicalConfig) -> pd.DataFrame:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.evaluation.contender import Contender
@@ -20,6 +16,7 @@ from tsfm.evaluation.significance import in_words
 from tsfm.evaluation.standings import Standings
 from tsfm.evaluation.standings_export import write_standings
 from tsfm.evaluation.standings_text import readable, standings_markdown
+from tsfm.tracking.console import print_run, print_table, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,14 +100,8 @@ def show_leaderboard(
     record: MlflowRun, found: Standings, tested: pd.DataFrame | None, results: pd.DataFrame
 ) -> None:
     """Print the leaderboard, its conclusions, every failure and note, and where the run is."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    rows = readable(found)
-    table = Table(title=f"{found.metric} relative to {found.baseline}", box=SIMPLE)
-    for column in rows.columns:
-        table.add_column(str(column))
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
+    console = stdout()
+    print_table(console, f"{found.metric} relative to {found.baseline}", readable(found))
     console.print(f"{found.conclusion}\n", highlight=False)
     if tested is not None and len(tested):
         console.print(f"{leader_in_words(found, tested)}\n", highlight=False)
@@ -120,8 +111,7 @@ def show_leaderboard(
     for row in results[results["note"] != ""].itertuples():
         told = f"noted       {row.model} on {row.task}: {row.note}"
         console.print(told, highlight=False, markup=False)
-    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
-    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    print_run(console, record)
     console.print("page        in the run's artifacts: leaderboard/standings.html", highlight=False)
 
 

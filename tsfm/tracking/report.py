@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tsfm.data.panel import Panel
 from tsfm.evaluation import plots
@@ -17,6 +13,7 @@ from tsfm.evaluation.holdout import HoldOut
 from tsfm.evaluation.judge import Verdict
 from tsfm.evaluation.leaderboard import pivot, skill_text, to_markdown, verdicts
 from tsfm.evaluation.tasks import Task
+from tsfm.tracking.console import print_run, print_table, stdout
 from tsfm.tracking.experiment import output_directory
 from tsfm.training.trainer import FitResult
 
@@ -105,16 +102,10 @@ def summary(verdict: Verdict) -> pd.DataFrame:
 
 def show_summary(record: MlflowRun, verdict: Verdict, *, registered: str, metric: str) -> None:
     """Print where the run is, how it did and what was registered."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    rows = summary(verdict)
-    table = Table(title=f"{metric}: {verdict.model} beside the best baseline", box=SIMPLE)
-    for column in rows.columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
-    console.print(f"run         {record.name}  {record.run_id}", highlight=False)
-    console.print(f"see it      {record.url()}", highlight=False, soft_wrap=True)
+    console = stdout()
+    title = f"{metric}: {verdict.model} beside the best baseline"
+    print_table(console, title, summary(verdict), no_wrap=True)
+    print_run(console, record)
     console.print(f"model       {registered}", highlight=False)
     console.print("plots       in the run's artifacts: plots/ and images/", highlight=False)
     console.print(f"checkpoints {output_directory(record)}", highlight=False)

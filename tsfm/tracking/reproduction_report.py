@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from tsfm.tracking.console import stdout
 from tsfm.tracking.reproduction import VERDICT_TAG, Difference, Reproduction
 from tsfm.tracking.run_record import RunRecord
 
@@ -17,7 +17,7 @@ SHOWN, SHOWN_EQUAL = 40, 12
 
 def show_changes(record: RunRecord, found: Sequence[Difference], commands: Sequence[str]) -> None:
     """Print what is done again, and what around it is not as it was."""
-    console = _console()
+    console = stdout(highlight=False)
     _say(console, f"again       {record.entry_point} run {record.name}  {record.run_id}")
     if record.resumed:
         times = "once" if record.resumed == 1 else f"{record.resumed} times"
@@ -47,7 +47,7 @@ def record_reproduction(
 
 def show_result(old: RunRecord, again: RunRecord, result: Reproduction, tolerance: float) -> None:
     """Print recorded beside reproduced values: those that differ, or all where none does."""
-    console = _console()
+    console = stdout(highlight=False)
     differing = result.differing
     rows, most = (differing, SHOWN) if len(differing) else (result.table, SHOWN_EQUAL)
     title = f"{old.name} and {again.name}, tolerance {tolerance:g}"
@@ -70,10 +70,6 @@ def show_result(old: RunRecord, again: RunRecord, result: Reproduction, toleranc
     _say(console, f"weights     {result.weights}")
     _say(console, f"run         {again.name}  {again.run_id}  reproduces {old.run_id}")
     _say(console, f"result      {'EQUAL' if result.is_equal else 'DIFFERENT'}")
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 def _say(console: Console, line: str) -> None:
