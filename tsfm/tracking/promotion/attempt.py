@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tsfm.tracking import store
 from tsfm.tracking.promotion.ledger import HOME, Ledger
 from tsfm.tracking.promotion.standing import Standing
 from tsfm.tracking.reaper import reap
+from tsfm.tracking.run_record import store_client
 from tsfm.tracking.runs import MlflowRun
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-
-def connected() -> MlflowClient:
-    """A client of the store that was chosen.
-
-    Raises
-    ------
-    TrackingError
-        When it cannot be used.
-    """
-    uri = store.connect()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
@@ -39,7 +22,7 @@ def attempt(model: str, config: Any) -> Iterator[MlflowRun]:
     TrackingError
         When the store cannot be used, or there is no such registered model.
     """
-    client = connected()
+    client = store_client()
     Standing.read(client, model)
     Ledger.of(client, model)
     uri = client.tracking_uri

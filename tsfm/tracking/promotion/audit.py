@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tsfm.evaluation.leaderboard import compare, leaderboard, to_markdown
-from tsfm.tracking.promotion.attempt import connected
 from tsfm.tracking.promotion.lease import holder_of, is_live
 from tsfm.tracking.promotion.ledger import Ledger
 from tsfm.tracking.promotion.moves import OUTCOME_TAG, moves, unfinished
 from tsfm.tracking.promotion.standing import Standing
+from tsfm.tracking.run_record import store_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def shown(model: str) -> Iterator[str]:
     TrackingError
         When there is no such registered model.
     """
-    client = connected()
+    client = store_client()
     standing = Standing.read(client, model)
     yield f"{model}: champion {standing.champion or '–'}, previous {standing.previous or '–'}"
     ledger = Ledger.existing(client, model)
