@@ -11,12 +11,11 @@ from tsfm.data.quantiles import quantile_columns
 from tsfm.evaluation.plot_style import (
     FAINT,
     INK,
-    INNER,
     MODEL,
     MOST_VARIATES,
-    OUTER,
     figure_grid,
     legend_below,
+    quantile_bands,
 )
 
 if TYPE_CHECKING:
@@ -81,17 +80,7 @@ def _draw(axis: Axes, past: pd.DataFrame, forecast: pd.DataFrame) -> None:
     columns = quantile_columns(forecast, ())
     levels = list(columns.values())
     values = forecast[list(columns)].to_numpy(float)
-    for low in range(len(levels) // 2):
-        high = len(levels) - 1 - low
-        if low in (0, len(levels) // 4) and levels[low] < 0.5 < levels[high]:
-            axis.fill_between(
-                ahead,
-                values[:, low],
-                values[:, high],
-                color=OUTER if low == 0 else INNER,
-                linewidth=0,
-                label=f"{levels[high] - levels[low]:.0%} interval",
-            )
+    quantile_bands(axis, ahead, values, levels)
     axis.plot(seen, past["value"], color=INK, linewidth=1.5, label="past")
     middle = int(np.abs(np.asarray(levels) - 0.5).argmin())
     name = "median" if abs(levels[middle] - 0.5) < 1e-9 else f"quantile {levels[middle]:g}"

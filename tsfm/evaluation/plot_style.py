@@ -79,6 +79,31 @@ def figure_grid(
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
+def quantile_bands(
+    axis: Axes, at: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]
+) -> None:
+    """The widest band around the median and the one a quarter of the levels further in.
+
+    Parameters
+    ----------
+    at
+        ``[horizon]``, where they are drawn.
+    quantiles
+        ``[horizon, level]``.
+    """
+    for low in range(len(levels) // 2):
+        high = len(levels) - 1 - low
+        if low in (0, len(levels) // 4) and levels[low] < 0.5 < levels[high]:
+            axis.fill_between(
+                at,
+                quantiles[:, low],
+                quantiles[:, high],
+                color=OUTER if low == 0 else INNER,
+                linewidth=0,
+                label=f"{levels[high] - levels[low]:.0%} interval",
+            )
+
+
 def legend_below(figure: Figure, axis: Axes, order: Sequence[str] = (), columns: int = 6) -> None:
     """One legend of an axis's lines under all axes, each label once.
 

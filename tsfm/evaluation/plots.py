@@ -14,13 +14,12 @@ from tsfm.evaluation.metrics import finish, per_bar
 from tsfm.evaluation.plot_style import (
     FAINT,
     INK,
-    INNER,
     MODEL,
     MOST_VARIATES,
-    OUTER,
     color_of,
     figure_grid,
     legend_below,
+    quantile_bands,
 )
 from tsfm.models.base import Context, Forecast
 
@@ -229,20 +228,7 @@ def _fan(
     actual: np.ndarray | None,
 ) -> None:
     ahead = np.arange(1, forecast.horizon + 1)
-    quantiles = forecast.quantiles[row, :, column]
-    levels = forecast.quantile_levels
-    for low in range(len(levels) // 2):
-        high = len(levels) - 1 - low
-        if low in (0, len(levels) // 4) and levels[low] < 0.5 < levels[high]:
-            share = levels[high] - levels[low]
-            axis.fill_between(
-                ahead,
-                quantiles[:, low],
-                quantiles[:, high],
-                color=OUTER if low == 0 else INNER,
-                linewidth=0,
-                label=f"{share:.0%} interval",
-            )
+    quantile_bands(axis, ahead, forecast.quantiles[row, :, column], forecast.quantile_levels)
     axis.plot(np.arange(1 - len(past), 1), past, color=INK, linewidth=1.3)
     axis.plot(ahead, forecast.median[row, :, column], color=MODEL, linewidth=2.2, label="median")
     if actual is not None:
