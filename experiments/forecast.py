@@ -112,8 +112,6 @@ def check(model: Forecaster, asked: Asked, config: ForecastConfig) -> list[str]:
     expect_long_enough(asked.panel, config.min_bars or max(config.horizon, info.seasonality + 1))
     if (config.past or config.known) and not model.sees_covariates:
         raise blind(config)
-    if asked.preparation is None or asked.preparation.known_columns:
-        expect_known(asked.panel, asked.origins, config.horizon)
     try:
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
@@ -128,6 +126,8 @@ def check(model: Forecaster, asked: Asked, config: ForecastConfig) -> list[str]:
         raise ConfigError(
             error.what, where=f"horizon={config.horizon}, model {config.model}", remedy=error.remedy
         ) from error
+    if asked.preparation is None or asked.preparation.known_columns:
+        expect_known(asked.panel, asked.origins, config.horizon)
     notices = [str(one.message) for one in found]
     notices.append(left_out(asked.panel, asked.origins, config.horizon))
     made_for = (model.info().get("config") or {}).get("horizon")
