@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tsfm.models.ttm_config import TinyTimeMixerConfig
+from tsfm.models.ttm_inference import LayerInference, can_infer
 from tsfm.models.ttm_mixing import Weights, mix_features, mix_patches
 
 _NARROWEST = 4  # a level whose patches would be this narrow or narrower keeps the full width
@@ -141,7 +142,7 @@ class MixerLayer(nn.Module):
             PatchMixer(width, patches, config, dropout, gated=gated) if patches > 1 else None
         )
         self.feature_mixer = FeatureMixer(width, width, config, dropout, gated=gated)
-        self.mixes_channels = channels > 0
+        self.mixes_channels, self.inference = channels > 0, LayerInference()
 
     def forward(
         self, x: Float[Tensor, "batch channel patch dim"]
@@ -149,11 +150,19 @@ class MixerLayer(nn.Module):
         shape = x.shape
         if self.mixes_channels:
             x = self.channel_feature_mixer(x)
-        rows = x.reshape(-1, *shape[2:])
-        if self.patch_mixer is not None:
-            rows = self.patch_mixer(rows)
-        out: Tensor = self.feature_mixer(rows)
-        return out.view(shape)
+        return self._mixed(x.reshape(-1, *shape[2:])).view(shape)
+
+    def _mixed(self, x: Float[Tensor, "row patch dim"]) -> Float[Tensor, "row patch dim"]:
+        patches, features = self.patch_mixer, self.feature_mixer
+        if patches is None:
+            mixed: Tensor = features(x)
+            return mixed
+        if not torch.is_grad_enabled() and patches.is_plain and features.is_plain:
+            along_patches, along_features = patches.weights, features.weights
+            if can_infer(x, along_features, features.rate):
+                return self.inference(x, along_patches, along_features, features.eps)
+        mixed = features(patches(x))
+        return mixed
 
 
 class Level(nn.Module):

@@ -51,14 +51,11 @@ def mix_patches(
 
 
 def _mix(x: Tensor, weights: Weights, eps: float, dropout: float, *, along_patches: bool) -> Tensor:
-    if not _is_compiled(x, weights):
+    if not is_compiled(x, weights):
         return mix_plainly(x, weights, eps, dropout, along_patches=along_patches)
-    if torch.is_grad_enabled():
-        function = PatchMixing if along_patches else FeatureMixing
-        out: Tensor = function.apply(x.contiguous(), eps, dropout, *weights)
-        return out
-    forward = _patches_forward if along_patches else _features_forward
-    return forward(x.contiguous(), weights, eps, _Dropout.of(dropout))[0]
+    function = PatchMixing if along_patches else FeatureMixing
+    out: Tensor = function.apply(x.contiguous(), eps, dropout, *weights)
+    return out
 
 
 def mix_plainly(
@@ -78,7 +75,8 @@ def _left(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], weight.expand(len(x), -1, -1), x)
 
 
-def _is_compiled(x: Tensor, weights: Weights) -> bool:
+def is_compiled(x: Tensor, weights: Weights) -> bool:
+    """Whether the compiled passes are of use: float32 on a CPU of few threads."""
     return (
         x.device.type == "cpu"
         and x.dtype == weights.w1.dtype == torch.float32
