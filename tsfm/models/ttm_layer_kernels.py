@@ -71,7 +71,10 @@ def _mix_features(x, w, eps, noise, room, out):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _tile(bias, width):  # type: ignore[no-untyped-def]
-    return np.repeat(bias, width).reshape(len(bias), width)
+    tile = np.empty((len(bias), width), np.float32)
+    for k in range(len(bias)):
+        tile[k] = bias[k]
+    return tile
 
 
 @_compiled
