@@ -159,7 +159,7 @@ def test_a_fitted_model_is_saved_and_found(tmp_path):
         load_local(tmp_path, widgets=7)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="model.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         DLinear.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model": "dlinear", "config": 3}))
     with pytest.raises(CheckpointError, match="no configuration of 'dlinear'"):
