@@ -35,7 +35,7 @@ $(ENTRIES): $(STAMP)  # every entry point of MLproject; ARGS='-P data=sample -P 
 test: $(STAMP)  ## The tests; ARGS='tests/data -x'
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(STAMP)  ## Several processes, PostgreSQL, kill -9, a browser
+test-slow: $(STAMP)  ## Several processes, database servers, kill -9, a browser
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-all: test test-slow  ## Both

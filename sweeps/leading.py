@@ -27,7 +27,9 @@ from tsfm.tracking.sweep_record import CHECKPOINT, Parent, attached, end_as_fini
 if TYPE_CHECKING:
     from tsfm.tracking.registry import LoggedForecaster
 
-PUBLISHED = "sweep:published"
+PUBLISHED, REPORTED = "sweep:published", "sweep:reported"
+SECONDS_TO_PUBLISH = 3600.0
+"""For which others wait while one publishes the best model and reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ class Leader:
 
         study = self.study
         self.settle()
-        with study.rdb.lock(f"finish/{study.study_name}"):
+        with study.rdb.lock(f"finish/{study.study_name}", seconds=SECONDS_TO_PUBLISH):
             for one in study.superseded():
                 self.parent.discard(one.user_attrs[RUN_ID])
             best = study.best()
@@ -170,7 +172,10 @@ class Leader:
                     if published is not None:
                         print(f"registered  {published.uri}")
                 study.set_user_attr(PUBLISHED, mark)
-            record_report(study, self.record)
+            done = study.standing().done
+            if study.user_attrs.get(REPORTED) != done:
+                record_report(study, self.record)
+                study.set_user_attr(REPORTED, done)
             end_as_finished(self.parent.client, self.record)
         show_report(study, self.record)
         if not best:

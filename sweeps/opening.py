@@ -16,13 +16,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.parameters import SearchParameter
+from sweeps.plan import Plan
 from sweeps.recipe import recipe_of
 from sweeps.storage import SweepStorage
-from sweeps.study import PLAN, Plan, SweepStudy
+from sweeps.study import PLAN, SweepStudy
 from tsfm.errors import ConfigError, one_of
 
 SAMPLES = 300
 COMPOSED = 5
+OPENING = "sweep:opening"
 
 
 def open_study(storage: SweepStorage, name: str, plan: Plan, *, warm_start: str = "") -> SweepStudy:
@@ -42,26 +44,40 @@ def open_study(storage: SweepStorage, name: str, plan: Plan, *, warm_start: str 
         space; when ``warm_start`` is not there.
     """
     earlier = _trials_of(storage, warm_start) if warm_start else []
-    with storage.lock(f"opening/{name}"):
-        try:
-            study_id = storage.create_new_study(_directions(plan), name)
-            is_new = True
-        except DuplicatedStudyError:
-            study_id, is_new = storage.get_study_id_from_name(name), False
-            found = storage.get_study_user_attrs(study_id)
-            is_new = PLAN not in found and not storage._get_trials(study_id, None, set(), -1)
-            _expect_same(storage, study_id, name, found, plan, fresh=is_new)
+    return storage.alone(
+        f"opening/{name}", lambda: _opened(storage, name, plan, _directions(plan), earlier)
+    )
+
+
+def _opened(
+    storage: SweepStorage,
+    name: str,
+    plan: Plan,
+    directions: list[StudyDirection],
+    earlier: list[FrozenTrial],
+) -> SweepStudy:
+    try:
+        study_id = storage.create_new_study(directions, name)
+    except DuplicatedStudyError:
+        study_id = storage.get_study_id_from_name(name)
+        found = storage.get_study_user_attrs(study_id)
+        if PLAN not in found and OPENING in found:  # its making was broken off
+            storage.delete_study(study_id)
+            return _opened(storage, name, plan, directions, earlier)
+        is_new = PLAN not in found and not storage._get_trials(study_id, None, set(), -1)
+        _expect_same(storage, study_id, name, found, plan, fresh=is_new)
         if not is_new:
             storage.set_study_user_attr(study_id, PLAN, plan.described())
             return SweepStudy(name, storage, plan)
-        study = SweepStudy(name, storage, plan)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([one.metric for one in plan.space.objectives])
-        study.learn_from(earlier)
-        study.await_points()
-        storage.set_study_user_attr(study_id, PLAN, plan.described())
-        return study
+    storage.set_study_user_attr(study_id, OPENING, True)
+    study = SweepStudy(name, storage, plan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([one.metric for one in plan.space.objectives])
+    study.learn_from(earlier)
+    study.await_points()
+    storage.set_study_user_attr(study_id, PLAN, plan.described())
+    return study
 
 
 def load_study(uri: str, name: str, *, heartbeat: int = 10, grace: int = 60) -> SweepStudy:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from sweeps.figures import FIGURES
 from sweeps.findings import Findings
 from sweeps.page import page
-from sweeps.storage import DRIVERS
+from sweeps.servers import driven
 from sweeps.study import METRICS, SweepStudy
 from sweeps.subject import EXPERIMENTS
 from tsfm.evaluation.leaderboard import to_markdown
@@ -85,10 +85,7 @@ def is_entry_point(study: SweepStudy) -> bool:
 
 def dashboard_command(uri: str) -> str:
     """The command that shows a storage's studies in a browser; passwords as ``***``."""
-    scheme, _, rest = uri.partition("://")
-    return (
-        f"optuna-dashboard {shlex.quote(store.masked(f'{DRIVERS.get(scheme, scheme)}://{rest}'))}"
-    )
+    return f"optuna-dashboard {shlex.quote(store.masked(driven(uri)))}"
 
 
 def commands(study: SweepStudy, findings: Findings) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import random
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import sqlalchemy
@@ -20,24 +20,33 @@ from optuna import logging as optuna_logging
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 
+from sweeps import servers
+from sweeps.locks import LockBusyError, LockLostError, ServerLock
+from sweeps.servers import driven
 from tsfm.errors import TrackingError
 from tsfm.tracking import store
 
+T = TypeVar("T")
+
 DATABASE = "sweeps.db"
-DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-SECONDS_TO_ANSWER = 5
 PATIENCE = 300.0
 """Seconds for which a database that went away is waited for."""
 
 SECONDS_FOR_LOCK = 120.0
-FOR_EVER = ("full", "readonly", "read-only", "no such table", "i/o error", "too large")
+FOR_EVER = (
+    "full", "readonly", "read-only", "no such table", "i/o error", "too large", "too long",
+    "packet bigger", "no space left", "denied", "does not exist", "doesn't exist",
+    "unknown database", "authentication failed",
+)  # fmt: skip
+_FILE = {"connect_args": {"timeout": 60}}
 _ELSEWHERE = "give another storage=, or none for ./sweeps.db"
 _PATIENT = (
-    "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
-    "get_study_user_attrs", "get_study_system_attrs", "get_study_directions", "_create_new_trial",
-    "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value",
-    "set_trial_user_attr", "set_trial_system_attr", "get_trial_system_attrs", "get_trial",
-    "_get_trials", "_get_best_trial_id", "record_heartbeat", "_get_stale_trial_ids", "tally",
+    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
+    "get_study_id_from_name", "get_study_user_attrs", "get_study_system_attrs",
+    "get_study_directions", "_create_new_trial", "_set_trial_param", "set_trial_state_values",
+    "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr",
+    "get_trial_system_attrs", "get_trial", "_get_trials", "_get_best_trial_id", "record_heartbeat",
+    "_get_stale_trial_ids", "tally",
 )  # fmt: skip
 
 
@@ -53,15 +62,18 @@ def address(given: str) -> str:
 def expect_reachable(uri: str) -> None:
     """Raise :class:`TrackingError` within seconds unless the storage answers and can be written."""
     scheme = uri.partition(":")[0].partition("+")[0]
-    if scheme not in ("sqlite", *DRIVERS):
+    if scheme not in ("sqlite", *servers.DRIVERS):
         raise TrackingError(
             f"storage of the unknown kind {scheme!r}",
             where=f"storage={store.masked(uri)}",
             remedy="give sqlite:///path/sweeps.db, postgresql://user@host/database or mysql://…",
         )
     try:
-        store.check(_driven(uri) if scheme != "sqlite" else uri)
+        store.check(driven(uri))
     except TrackingError as error:
+        cause = error.__cause__
+        if isinstance(cause, ImportError):
+            raise servers.missing_driver(cause) from error
         told = error.what.replace("tracking", "sweep")
         raise TrackingError(
             told, where=f"storage={store.masked(uri)}", remedy=f"make it usable, or {_ELSEWHERE}"
@@ -83,39 +95,51 @@ class SweepStorage(RDBStorage):
     """
 
     def __init__(self, uri: str, *, heartbeat: int = 10, grace: int = 60) -> None:
+        self.uri, self._strict = uri, threading.local()
         is_sqlite = uri.startswith("sqlite")
-        options: dict[str, Any] = {"pool_pre_ping": not is_sqlite}
+        address = driven(uri)
+        options = (
+            {"connect_args": {"timeout": 60}} if is_sqlite else servers.engine_options(address)
+        )
         if is_sqlite:
-            options["connect_args"] = {"timeout": 60}
             _write_ahead(_file(uri))
         optuna_logging.set_verbosity(logging.ERROR)
-        address = _driven(uri)
         try:
-            with warnings.catch_warnings(), self._alone(uri):
+            with warnings.catch_warnings(), self._making(address, options):
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                _expect_own(address, options, uri)
                 super().__init__(
                     address.replace("{", "{{").replace("}", "}}"),
                     engine_kwargs=options,
                     heartbeat_interval=heartbeat,
                     grace_period=grace,
                 )
+        except ImportError as error:
+            raise servers.missing_driver(error) from error
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-            raise _lost(error.__cause__ or error, uri) from error
+            raise _lost(error, uri) from error
         except RuntimeError as error:
             raise TrackingError(
                 f"the storage was made by another version of Optuna: {error}",
                 where=f"storage={store.masked(uri)}",
                 remedy=_ELSEWHERE,
             ) from error
-        self.uri = uri
         if is_sqlite:
             sqlalchemy.event.listen(self.engine, "connect", _hasten)
             self.engine.dispose()
+        else:
+            servers.prepare_sessions(self.engine)
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, *, seconds: float = SECONDS_FOR_LOCK) -> Iterator[None]:
         """Held by one process at a time, of all that use this storage; freed if it dies.
+
+        What is done in it goes on if the database goes away and comes back, and the lock is then
+        another's: what must not happen twice belongs into :meth:`alone`.
+
+        Parameters
+        ----------
+        seconds
+            That it is waited for.
 
         Raises
         ------
@@ -123,25 +147,56 @@ class SweepStorage(RDBStorage):
             When it cannot be had.
         """
         if self.uri.startswith("sqlite"):
-            with self._alone(self.uri):
+            with self._alone_in_file(seconds):
                 yield
             return
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-        text = {
-            "postgresql": ("SELECT pg_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)"),
-            "mysql": ("SELECT GET_LOCK(:key, 120)", "SELECT RELEASE_LOCK(:key)"),
-        }[self.engine.name]
-        key = {"key": number if self.engine.name == "postgresql" else str(number)}
-        connection = self._connected()
+        held = self._acquired(self.engine, name, seconds)
         try:
-            connection.execute(sqlalchemy.text(text[0]), key)
             yield
         finally:
+            held.release()
+
+    def alone(self, name: str, section: Callable[[], T]) -> T:
+        """What ``section`` returns, called under a lock; again if that was lost on the way.
+
+        It must find, or leave to :meth:`sweeps.study.SweepStudy.recover`, what it had done before.
+
+        Raises
+        ------
+        StorageLostError
+            When the lock cannot be had, or not be kept.
+        """
+        if self.uri.startswith("sqlite"):
+            with self._alone_in_file(SECONDS_FOR_LOCK):
+                return section()
+        began = time.monotonic()
+        while True:
             try:
-                connection.execute(sqlalchemy.text(text[1]), key)
-                connection.close()
-            except sqlalchemy.exc.SQLAlchemyError:
-                connection.invalidate()
+                return self._guarded(name, section)
+            except LockLostError as error:
+                if time.monotonic() - began > PATIENCE:
+                    raise _lost(error, self.uri) from error
+
+    def _guarded(self, name: str, section: Callable[[], T]) -> T:
+        """Raise :class:`LockLostError` as soon as a lost lock shows."""
+        held = self._acquired(self.engine, name, SECONDS_FOR_LOCK)
+        self._strict.lock = held
+        try:
+            found = section()
+        except BaseException:
+            held.release()
+            raise
+        finally:
+            self._strict.lock = None
+        if not held.release():
+            raise LockLostError("the connection that held the lock broke")
+        return found
+
+    def _expect_held(self, error: BaseException) -> None:
+        """Where a call has failed in :meth:`alone`: that it may be repeated as it is."""
+        lock: ServerLock | None = getattr(self._strict, "lock", None)
+        if lock is not None and not lock.is_held():
+            raise LockLostError("the connection that held the lock broke") from error
 
     def tally(self, study_id: int, mark: str) -> tuple[int, int | None]:
         """Trials of a study that count, and one that waits.
@@ -169,32 +224,74 @@ class SweepStorage(RDBStorage):
             raise StorageInternalError(str(error)) from error
         return int(row[0]), None if row[1] is None else int(row[1])
 
-    def _connected(self) -> sqlalchemy.Connection:
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        """Also those that were taken without a sign of life: their taker was cut off, or died.
+
+        To be called under the lock under which trials are taken and first show life.
+        """
+        lifeless = sqlalchemy.text(
+            "SELECT t.trial_id FROM trials t LEFT JOIN trial_heartbeats h "
+            "ON h.trial_id = t.trial_id "
+            "WHERE t.study_id = :study AND t.state = 'RUNNING' AND h.trial_id IS NULL"
+        )
+        silent = super()._get_stale_trial_ids(study_id)
+        try:
+            with self.engine.connect() as connection:
+                found = connection.execute(lifeless, {"study": study_id}).scalars().all()
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise StorageInternalError(str(error)) from error
+        return [*silent, *found]
+
+    def _acquired(self, engine: sqlalchemy.Engine, name: str, seconds: float) -> ServerLock:
         began = time.monotonic()
         while True:
             try:
-                return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                lock = ServerLock(engine.connect(), name)
+                try:
+                    lock.acquire(seconds)
+                except BaseException:
+                    lock.close(is_sound=False)
+                    raise
+                return lock
+            except LockBusyError as error:
+                raise _busy(error.what, store.masked(self.uri)) from error
             except sqlalchemy.exc.SQLAlchemyError as error:
-                if time.monotonic() - began > PATIENCE:
+                if time.monotonic() - began > PATIENCE or _is_for_ever(error):
                     raise _lost(error, self.uri) from error
                 time.sleep(0.5)
 
-    @staticmethod
     @contextmanager
-    def _alone(uri: str) -> Iterator[None]:
-        """Among the processes of this machine, where the storage is a file."""
-        if not uri.startswith("sqlite"):
-            yield
+    def _making(self, address: str, options: dict[str, Any]) -> Iterator[None]:
+        """While the tables are made by one process, or found."""
+        if self.uri.startswith("sqlite"):
+            with self._alone_in_file(SECONDS_FOR_LOCK):
+                _expect_own(address, options, self.uri)
+                yield
             return
+        servers.widen_tables()
+        engine = sqlalchemy.create_engine(address, **options)
+        lock = self._acquired(engine, "tables", SECONDS_FOR_LOCK)
         try:
-            with FileLock(f"{_file(uri)}.lock", timeout=SECONDS_FOR_LOCK):
+            _expect_own(address, options, self.uri)
+            yield
+        finally:
+            lock.release()
+            engine.dispose()
+
+    @contextmanager
+    def _alone_in_file(self, seconds: float) -> Iterator[None]:
+        """Among the processes of this machine, where the storage is a file."""
+        path = f"{_file(self.uri)}.lock"
+        try:
+            with FileLock(path, timeout=seconds):
                 yield
         except Timeout as error:
-            raise StorageLostError(
-                f"the lock is held by another process for {SECONDS_FOR_LOCK:.0f} s",
-                where=f"{_file(uri)}.lock",
-                remedy="stop that process",
-            ) from error
+            raise _busy(f"the lock is held by another process for {seconds:g} s", path) from error
+
+
+_OUTAGES = (
+    StorageInternalError, sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError,
+)  # fmt: skip
 
 
 def _patiently(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,12 +302,11 @@ def _patiently(method: Callable[..., Any]) -> Callable[..., Any]:
         while True:
             try:
                 return method(self, *args, **kwargs)
-            except StorageInternalError as error:
-                reason = str(error.__cause__ or error).lower()
-                waited = time.monotonic() - began
-                if waited > PATIENCE or any(word in reason for word in FOR_EVER):
-                    raise _lost(error.__cause__ or error, self.uri) from error
+            except _OUTAGES as error:
+                if time.monotonic() - began > PATIENCE or _is_for_ever(error):
+                    raise _lost(error, self.uri) from error
                 self.scoped_session.remove()
+                self._expect_held(error)
                 time.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, 5.0)
 
@@ -221,13 +317,21 @@ for _name in _PATIENT:
     setattr(SweepStorage, _name, _patiently(getattr(SweepStorage, _name)))
 
 
+def _is_for_ever(error: BaseException) -> bool:
+    told = store.reason(error.__cause__ or error).lower()
+    return any(word in told for word in FOR_EVER)
+
+
 def _lost(error: BaseException, uri: str) -> StorageLostError:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     return StorageLostError(
-        f"the storage of the sweep cannot be used: {reason}",
+        f"the storage of the sweep cannot be used: {store.reason(error.__cause__ or error)}",
         where=f"storage={store.masked(uri)}",
         remedy="free disk space or bring it back, then give the same command again: it goes on",
     )
+
+
+def _busy(what: str, where: str) -> StorageLostError:
+    return StorageLostError(what, where=where, remedy="stop that process")
 
 
 def _expect_own(address: str, options: dict[str, Any], uri: str) -> None:
@@ -241,11 +345,6 @@ def _expect_own(address: str, options: dict[str, Any], uri: str) -> None:
             where=f"storage={store.masked(uri)}",
             remedy="give a database of its own, or none for ./sweeps.db",
         )
-
-
-def _driven(uri: str) -> str:
-    scheme, colon, rest = uri.partition(":")
-    return f"{DRIVERS.get(scheme, scheme)}{colon}{rest}"
 
 
 def _file(uri: str) -> Path:

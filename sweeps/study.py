@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optuna
@@ -18,11 +16,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.parameters import SearchParameter
+from sweeps.plan import Plan
 from sweeps.pruners import make_pruner
 from sweeps.samplers import make_sampler, reseed
-from sweeps.space import Space, value_of
+from sweeps.space import value_of
 from sweeps.storage import SweepStorage
-from sweeps.subject import Subject
 from tsfm.errors import ConfigError
 from tsfm.tracking.environment import Process, host_name
 
@@ -36,8 +34,6 @@ WORKER, RUN_ID, METRICS, KEPT, FAILURE = "worker", "run_id", "metrics", "kept", 
 failed."""
 
 SECONDS_OF_MEMORY = 1.0
-SEVEREST = 3
-"""Deaths of workers that one configuration survives."""
 
 
 class SweepOverError(Exception):
@@ -51,62 +47,6 @@ class Taken:
     trial: optuna.Trial
     point: dict[str, Any]
     config: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that a worker must know of a study; kept in the study itself.
-
-    Attributes
-    ----------
-    experiment, space
-        What is tuned, over what; ``space.fixed`` holds what the user fixed, too.
-    trials
-        That are completed, pruned or failed when the study is over.
-    seed
-        Of the sampler.
-    register_as
-        Name of the best model in the registry.
-    max_retries
-        Of a trial whose worker died.
-    """
-
-    experiment: str
-    space: Space
-    trials: int = 20
-    seed: int = 0
-    register_as: str = ""
-    max_retries: int = SEVEREST
-
-    @property
-    def subject(self) -> Subject:
-        return Subject(self.experiment)
-
-    def described(self) -> dict[str, Any]:
-        values = {key: getattr(self, key) for key in _PLAIN}
-        return {**values, "space": self.space.described()}
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Self:
-        plain = {key: values[key] for key in _PLAIN}
-        return cls(**plain, space=Space.read(values["space"], where="the study's own space"))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What may not change while a study goes on."""
-        space = self.space.described()
-        return {
-            "experiment": self.experiment,
-            **{key: space[key] for key in ("objectives", "parameters", "constraints", "fixed")},
-        }
-
-    @property
-    def digest(self) -> str:
-        text = json.dumps(self.identity, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-_PLAIN = ("experiment", "trials", "seed", "register_as", "max_retries")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,20 +147,26 @@ class SweepStudy(optuna.Study):
         """Optuna's hook of ``ask``: under the study's lock, so that no two take the same."""
         owner = Process.current()
         me = f"{owner.host}/{owner.pid}/{owner.started!r}"
-        with self.rdb.lock(f"sweep/{self.study_name}"):
-            counted, waiting = self.rdb.tally(self._study_id, FREE)
-            if waiting is not None:
-                self._storage.set_trial_state_values(waiting, state=TrialState.RUNNING)
-                self._storage.set_trial_user_attr(waiting, WORKER, me)
-                taken = waiting
-            elif counted < self.limit:
-                fresh = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: me})
-                taken = self._storage.create_new_trial(self._study_id, fresh)
-            else:
-                raise SweepOverError
-            self.rdb.record_heartbeat(taken)
+        taken = self.rdb.alone(f"sweep/{self.study_name}", partial(self._claimed, me))
         _, number = cast("_CachedStorage", self._storage)._trial_id_to_study_id_and_number[taken]
         reseed(self.sampler, self.plan.seed, number)
+        return taken
+
+    def _claimed(self, me: str) -> int:
+        """A trial that is this process's from its first heartbeat on."""
+        counted, waiting = self.rdb.tally(self._study_id, FREE)
+        if waiting is None:
+            if counted >= self.limit:
+                raise SweepOverError
+            fresh = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: me})
+            taken = self._storage.create_new_trial(self._study_id, fresh)
+        elif self._storage.set_trial_state_values(waiting, state=TrialState.RUNNING):
+            taken = waiting
+            self.get_trials(deepcopy=False)  # Optuna's cache must know it: others may have made it
+            self._storage.set_trial_user_attr(taken, WORKER, me)
+        else:
+            return self._claimed(me)
+        self.rdb.record_heartbeat(taken)
         return taken
 
     def _place(self, trial: FrozenTrial) -> int:
@@ -288,20 +234,25 @@ class SweepStudy(optuna.Study):
         list of FrozenTrial
             Those that were given up.
         """
-        with self.rdb.lock(f"sweep/{self.study_name}"):
-            running = self.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            silent = set(self.rdb._get_stale_trial_ids(self._study_id)) if running else set()
-            dead = [one for one in running if self._is_dead(one, silent)]
-            for one in dead:
-                self.give_back(one)
+        return self.rdb.alone(f"sweep/{self.study_name}", self._recovered)
+
+    def _recovered(self) -> list[FrozenTrial]:
+        running = self.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        silent = set(self.rdb._get_stale_trial_ids(self._study_id)) if running else set()
+        dead = [one for one in running if one._trial_id in silent or self.is_orphan(one)]
+        for one in dead:
+            self.give_back(one)
         return dead
 
     def hand_back(self, trial: optuna.Trial) -> None:
         """:meth:`give_back` of this process's own trial, since it is being stopped."""
-        with self.rdb.lock(f"sweep/{self.study_name}"):
+
+        def handed_back() -> None:
             frozen = self._storage.get_trial(trial._trial_id)
             if frozen.state == TrialState.RUNNING:
                 self.give_back(frozen, counted=False)
+
+        self.rdb.alone(f"sweep/{self.study_name}", handed_back)
 
     def give_back(self, trial: FrozenTrial, *, counted: bool = True) -> None:
         """End a trial as FAIL, and let it be taken again with the same parameters.
@@ -324,9 +275,6 @@ class SweepStudy(optuna.Study):
         """Whether whoever gave it back died in the midst of that."""
         later = self.get_trials(deepcopy=False)[trial.number + 1 :]
         return any(one.system_attrs.get(RETRIED) == trial.number for one in later)
-
-    def _is_dead(self, trial: FrozenTrial, silent: set[int]) -> bool:
-        return trial._trial_id in silent or self.is_orphan(trial)
 
     def is_orphan(self, trial: FrozenTrial) -> bool:
         """Whether the process that took a trial is gone, as far as this machine can tell."""

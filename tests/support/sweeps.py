@@ -13,9 +13,10 @@ from typing import Any
 
 from sweeps.leading import Crew, parent_run
 from sweeps.opening import open_study
+from sweeps.plan import Plan
 from sweeps.space import Space
 from sweeps.storage import SweepStorage, address
-from sweeps.study import Plan, SweepStudy
+from sweeps.study import SweepStudy
 from sweeps.worker import Worker, WorkerSpec
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -134,6 +134,7 @@ def test_a_figure_that_fails_costs_nothing_else(home, client, monkeypatch):
     [
         ("sqlite:////a b/sweeps.db", "optuna-dashboard 'sqlite:////a b/sweeps.db'"),
         ("postgresql://me@db/x", "optuna-dashboard postgresql+psycopg://me@db/x"),
+        ("mysql://me:pw@db/x", "optuna-dashboard 'mysql+pymysql://me:***@db/x'"),
         ("postgresql://me:secret@db/x", "optuna-dashboard 'postgresql+psycopg://me:***@db/x'"),
     ],
 )

@@ -1,8 +1,6 @@
 """A run, a model and a registration through a tracking server on PostgreSQL."""
 
-import getpass
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +11,7 @@ from threading import Thread
 
 import pandas as pd
 import pytest
+from support.databases import Postgres
 
 import tsfm
 from tsfm.data.preparation import load_preparation
@@ -24,8 +23,6 @@ from tsfm.tracking.serving import load_served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-
 
 def free_port():
     with socket.socket() as chosen:
@@ -33,33 +30,13 @@ def free_port():
         return chosen.getsockname()[1]
 
 
-def as_database_user(*command):
-    """PostgreSQL refuses to run as root."""
-    return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else list(command)
-
-
 @pytest.fixture(scope="module")
 def postgres():
     """The address of an empty database."""
-    found = shutil.which("initdb") or (str(PROGRAMS[-1]) if PROGRAMS else None)
-    if found is None:
-        pytest.skip("initdb is not found: install postgresql")
-    programs, port = Path(found).parent, free_port()
     with tempfile.TemporaryDirectory() as folder:
-        user = getpass.getuser()
-        if os.geteuid() == 0:
-            user = "postgres"
-            shutil.chown(folder, user)
-        data, log = f"{folder}/data", f"{folder}/log"
-        control = [str(programs / "pg_ctl"), "-D", data, "-w"]
-        initdb = [str(programs / "initdb"), "-D", data, "-U", user, "--auth=trust", "--no-sync"]
-        subprocess.run(as_database_user(*initdb), check=True, capture_output=True)
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        starting = as_database_user(*control, "-l", log, "-o", options, "start")
-        subprocess.run(starting, check=True, stdout=subprocess.DEVNULL)
-        yield f"postgresql://{user}@127.0.0.1:{port}/postgres"
-        stopping = as_database_user(*control, "-m", "immediate", "stop")
-        subprocess.run(stopping, check=True, stdout=subprocess.DEVNULL)
+        made = Postgres(Path(folder))
+        yield made.address
+        made.stop()
 
 
 @pytest.fixture(scope="module")

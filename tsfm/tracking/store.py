@@ -100,7 +100,15 @@ def absolute(uri: str) -> str:
 
 def masked(uri: str) -> str:
     """The address without its password."""
-    return re.sub(r"(://[^/@:]*):[^@/]*@", r"\1:***@", uri)
+    return re.sub(r"(://[^/@:]*):[^?#]*@", r"\1:***@", uri)
+
+
+def reason(error: BaseException) -> str:
+    """What a database's driver says, in a line, without the statement that failed."""
+    cause = getattr(error, "orig", None) or error
+    texts = [one for one in cause.args if isinstance(one, str) and one.strip()]
+    lines = (texts[-1] if texts else str(cause)).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
 
 
 def is_server(uri: str) -> bool:
@@ -216,9 +224,8 @@ def _check_database(uri: str) -> None:
         engine.connect().close()
         engine.dispose()
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise TrackingError(
-            f"the tracking database does not answer: {reason}",
+            f"the tracking database does not answer: {reason(error)}",
             where=f"MLFLOW_TRACKING_URI={masked(uri)}",
             remedy="start it, correct address and credentials, or unset MLFLOW_TRACKING_URI "
             "to keep runs in ./mlflow.db",
