@@ -16,7 +16,7 @@ from tsfm.evaluation.analysis_config import (
     PrecisionConfig,
     TokensConfig,
 )
-from tsfm.evaluation.metric_names import LOSS_NAMES
+from tsfm.evaluation.metric_names import RANKING_NAMES
 from tsfm.models import BASELINES
 
 
@@ -80,7 +80,7 @@ class EvaluateConfig:
             raise ConfigError(
                 "model is empty", remedy="give a directory, a hub id, models:/… or a baseline"
             )
-        one_of("metric", self.metric, LOSS_NAMES)
+        one_of("metric", self.metric, RANKING_NAMES)
         one_of("baseline", self.baseline, BASELINES)
         if self.strict and not self.audit:
             raise ConfigError("strict=true without audit=true", remedy="audits may be strict")

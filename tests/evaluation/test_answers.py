@@ -17,8 +17,9 @@ from support.scripted_forecasters import Blind, Crossing, Remembering
 from tsfm.data.panel import Panel
 from tsfm.data.provenance import FILE_NAME, Provenance
 from tsfm.evaluation import contender as contender_module
-from tsfm.evaluation.answers import answers
+from tsfm.evaluation.answers import FORMAT, answers
 from tsfm.evaluation.contender import Contender
+from tsfm.evaluation.metric_names import METRIC_NAMES
 from tsfm.evaluation.results import results_frame
 from tsfm.evaluation.standings import standings
 from tsfm.evaluation.suites import SuiteTask
@@ -274,3 +275,8 @@ def test_progress_counts_cells_and_windows(task: SuiteTask) -> None:
         for done, name in enumerate(("seasonal_naive", "random_walk"))
         for at in ("", ": 5 of 9 windows", ": 9 of 9 windows")
     ]
+
+
+def test_other_columns_are_another_format() -> None:
+    """Kept answers hold every metric: a new one needs a new ``FORMAT``, and its number here."""
+    assert (FORMAT, len(METRIC_NAMES)) == ("blocks2", 20)

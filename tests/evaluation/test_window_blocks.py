@@ -28,13 +28,15 @@ Answered = Callable[..., Backtest]
 
 def _full(answered: Answered, **shape: int) -> Backtest:
     result = answered(**shape)
-    energy = np.random.default_rng(1).random(result.actual.shape[:2])
-    return replace(result, squared_scale=result.scale**2, energy=energy)
+    rng = np.random.default_rng(1)
+    energy, exact = rng.random(result.actual.shape[:2]), rng.random(result.actual.shape)
+    return replace(result, squared_scale=result.scale**2, energy=energy, crps_exact=exact)
 
 
 def _part(result: Backtest, rows: slice) -> Backtest:
     arrays = (
         "origins", "timestamps", "actual", "quantiles", "mean", "scale", "squared_scale", "energy",
+        "crps_exact",
     )  # fmt: skip
     return replace(
         result,
@@ -98,6 +100,19 @@ def test_parts_add_up_to_the_whole_and_to_fevs_convention(answered: Answered) ->
         assert whole[str(metric)] == pytest.approx(values.mean()), metric
     assert {"mse", "winkler_50", "calibration"} <= set(whole)
     assert not {"winkler_95", "coverage_50"} & set(whole)
+
+
+def test_what_some_windows_cannot_tell_is_told_of_none(answered: Answered) -> None:
+    result = _full(answered, windows=30)
+    parts = [_part(result, rows) for rows in (slice(0, 10), slice(10, 20), slice(20, 30))]
+    exact = parts[1].crps_exact.copy()
+    bar = tuple(np.argwhere(parts[1].scored)[0])
+    exact[bar] = np.nan
+    for gone in (None, exact):
+        totals = Totals(result.task)
+        for part in (parts[0], replace(parts[1], crps_exact=gone), parts[2]):
+            totals.add(block_table(part))
+        assert set(result_of(result).errors) - set(totals.errors()) == {"crps_exact"}
 
 
 def test_scores_of_windows_are_those_of_the_backtest(answered: Answered) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 RESULT = "result.json"
-FORMAT = "blocks1"
+FORMAT = "blocks2"
 """Of what is kept; answers in another one are not looked at."""
 
 

@@ -20,6 +20,7 @@ from tsfm.data.quantiles import quantile_column
 from tsfm.errors import DataError
 from tsfm.evaluation.crops import Crops
 from tsfm.evaluation.energy import energy_scores
+from tsfm.evaluation.exact_crps import exact_crps
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context, Forecast, Forecaster
 from tsfm.models.modes import evaluating
@@ -70,6 +71,10 @@ class Backtest:
     energy
         Energy score of each bar's joint samples over the targets, ``[window, horizon]``; NaN where
         some target is unobserved. None where the forecaster draws no joint samples.
+    crps_exact
+        CRPS of each bar's whole distribution or samples, ``[window, horizon, variate]``; NaN where
+        unobserved. None where the forecaster gives quantiles only, or they crossed: it belongs to
+        these very quantiles, and whoever replaces them sets it to None.
     crossed
         Where the forecaster's quantiles crossed, ``[window, horizon, variate]``.
     """
@@ -87,6 +92,7 @@ class Backtest:
     is_degenerate: bool = False
     squared_scale: Float[np.ndarray, "window variate"] | None = None
     energy: Float[np.ndarray, "window horizon"] | None = None
+    crps_exact: Float[np.ndarray, "window horizon variate"] | None = None
     crossed: Bool[np.ndarray, "window horizon variate"] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -95,6 +101,7 @@ class Backtest:
             quantiles = self.quantiles.copy()
             quantiles[found] = np.sort(quantiles[found], axis=-1)
             object.__setattr__(self, "quantiles", quantiles)
+            object.__setattr__(self, "crps_exact", None)
         if self.crossed is not None and self.crossed.shape == found.shape:
             found = found | self.crossed
         object.__setattr__(self, "crossed", found)
@@ -227,6 +234,7 @@ def joined(parts: Sequence[Backtest]) -> Backtest:
         for name in ("squared_scale", "energy")
         if getattr(first, name) is not None
     }
+    optional["crps_exact"] = _whole([part.crps_exact for part in parts])
     return replace(
         first,
         item_ids=tuple(item for part in parts for item in part.item_ids),
@@ -249,7 +257,7 @@ def _answered(
     task = crops.task
     history = task.history if forecaster.reads_history else task.context
     actual, seconds = crops.actual(rows), 0.0
-    forecasts, energy = [], []
+    forecasts, energy, exact = [], [], []
     for begin in range(rows.start, rows.stop, batch_size):
         stop = min(begin + batch_size, rows.stop)
         context = crops.context(slice(begin, stop), history)
@@ -257,10 +265,11 @@ def _answered(
         forecast = forecaster.predict(context, task.horizon, task.quantile_levels)
         seconds += time.perf_counter() - began
         targets = _targets_of(forecast, context, task, name)
+        happened = actual[begin - rows.start : stop - rows.start]
+        exact.append(exact_crps(forecast, happened))
         if targets.samples is not None and targets.is_joint:
-            happened = actual[begin - rows.start : stop - rows.start]
             energy.append(energy_scores(happened, targets.samples))
-        forecasts.append(replace(targets, samples=None))
+        forecasts.append(replace(targets, samples=None, distribution=None))
         if progress:
             progress(stop, len(crops))
     scale, squared = crops.scales(rows)
@@ -276,9 +285,16 @@ def _answered(
         scale=scale,
         squared_scale=squared,
         energy=np.concatenate(energy) if energy else None,
+        crps_exact=_whole(exact),
         seconds_per_series=seconds / (len(actual) * len(task.targets)),
         is_degenerate=forecasts[0].is_degenerate,
     )
+
+
+def _whole(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Joined where every part is known."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def crossing(

@@ -50,6 +50,7 @@ class BarTerms:
         lacking = {
             "rmsse": backtest.squared_scale is None,
             "energy": backtest.energy is None,
+            "crps_exact": not self.is_exact,
         }
         return tuple(
             name
@@ -97,6 +98,19 @@ class BarTerms:
             error = self.actual - quantile
             total += np.maximum(level * error, (level - 1) * error)
         return 2 / len(levels) * total
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether the exact CRPS of everything scored is known."""
+        exact = self.backtest.crps_exact
+        return exact is not None and bool(np.isfinite(exact[self.scored]).all())
+
+    @property
+    def crps_exact(self) -> Bars:
+        exact = self.backtest.crps_exact
+        if exact is None or not self.is_exact:
+            return np.full(self.actual.shape, np.nan)
+        return exact
 
     @cached_property
     def quantiles(self) -> list[Bars]:
@@ -151,6 +165,7 @@ class BarTerms:
 
 _TERMS: dict[str, Callable[[BarTerms], np.ndarray]] = {
     "crps": lambda of: of.crps,
+    "crps_exact": lambda of: of.crps_exact,
     "wql": lambda of: of.crps,
     "sql": lambda of: of.crps / of.scale,
     "mase": lambda of: of.absolute / of.scale,

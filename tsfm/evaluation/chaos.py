@@ -97,6 +97,7 @@ def in_context_units(backtest: Backtest, panel: Panel) -> Backtest:
         actual=(backtest.actual - mean) / spread,
         mean=(backtest.mean - mean) / spread,
         quantiles=(backtest.quantiles - mean[..., None]) / spread[..., None],
+        crps_exact=None,
     )
 
 

@@ -69,6 +69,7 @@ def glucose_of(backtest: Backtest, config: ClinicalConfig | None = None) -> Back
         quantiles=to_mg_dl(backtest.quantiles[:, :, column], config.units),
         mean=to_mg_dl(backtest.mean[:, :, column], config.units),
         scale=to_mg_dl(backtest.scale[:, column], config.units),
+        crps_exact=None,
     )
 
 

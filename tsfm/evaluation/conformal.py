@@ -190,7 +190,7 @@ def rolling(backtest: Backtest, *, jointly: bool = False) -> Backtest:
         except DataError:
             continue
         quantiles[now] = correct(backtest.quantiles[now], backtest.scale[now])
-    return replace(backtest, model=backtest.model + SUFFIX, quantiles=quantiles)
+    return replace(backtest, model=backtest.model + SUFFIX, quantiles=quantiles, crps_exact=None)
 
 
 def turns(backtest: Backtest) -> np.ndarray:

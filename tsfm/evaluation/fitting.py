@@ -12,6 +12,7 @@ import numpy as np
 from tsfm.errors import ConfigError, DataError
 from tsfm.evaluation.tasks import Task
 from tsfm.models.base import Context, Forecast, Forecaster
+from tsfm.models.marginals import JoinedMarginals
 from tsfm.models.statistical import Baseline, SeasonalNaive
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Refitted(Forecaster):
             quantiles=np.concatenate([part.quantiles for _, part in parts])[order],
             quantile_levels=quantile_levels,
             mean=np.concatenate([part.mean for _, part in parts])[order],
+            distribution=None
+            if any(part.distribution is None for _, part in parts)
+            else JoinedMarginals(
+                parts=[(rows, part.distribution) for rows, part in parts if part.distribution]
+            ),
         )
 
     def _stage_of(self, context: Context) -> np.ndarray:

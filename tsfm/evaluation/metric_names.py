@@ -9,6 +9,7 @@ SHARES = (50, 80, 90, 95)
 
 METRIC_NAMES: tuple[str, ...] = (
     "crps",
+    "crps_exact",
     "wql",
     "sql",
     "mase",
@@ -35,6 +36,9 @@ DEFAULT_METRICS: tuple[str, ...] = (
 )
 LOSS_NAMES = tuple(name for name in METRIC_NAMES if not name.startswith("coverage"))
 """Those that are better when lower."""
+
+RANKING_NAMES = tuple(name for name in LOSS_NAMES if name != "crps_exact")
+"""Those that models can be ranked by: told of every model alike."""
 
 ROOTS = ("rmse", "rmsse")
 """Those that are the root of a mean."""

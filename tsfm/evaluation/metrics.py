@@ -2,7 +2,8 @@
 
 ========== ==================================================================== =========
 crps       twice the pinball loss, averaged over quantile levels (units of y)    ratio
-wql        the same, over the sum of |y| (mean weighted quantile loss)           ratio
+crps_exact integral over all levels, where distribution or samples are known     mean
+wql        ``crps`` over the sum of |y| (mean weighted quantile loss)           ratio
 sql        the same, over the seasonal scale (scaled quantile loss)              mean
 mase       absolute error of the median over the seasonal scale                  mean
 rmsse      root of the squared error of the mean over the squared scale          root mean
@@ -17,7 +18,8 @@ winkler    Winkler (1972) score of the central 50, 80, 90 or 95 % interval      
 
 Ends of an interval that lie between two quantile levels are interpolated linearly; an interval that
 reaches beyond the outermost levels is not scored. ``crps`` is that of the levels, for every model
-alike: with more levels it approaches the integral (Gneiting & Ranjan 2011).
+alike: with more levels it approaches the integral (Gneiting & Ranjan 2011), which ``crps_exact``
+is. Forecasts of quantiles alone have none.
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ class Standings:
         ``_high`` (95 %, tasks resampled), ``relative_error`` (geometric mean), ``mean_rank``,
         ``tasks``, ``failures``, ``trained_on`` (share of the tasks of known provenance whose test
         data the model has seen), ``unknown`` (tasks of unknown provenance), ``seconds`` (median
-        per task: training and inference) and ``parameters``.
+        per task: training and inference) and ``parameters``. Where some model tells it,
+        ``crps_exact``: the exact CRPS over the baseline's, geometric mean over tasks, of models
+        that tell it on all of them.
     pairs
         ``win_rate`` and ``skill`` of ``model`` over ``other``, with intervals; models in the order
         of the table.
@@ -131,7 +133,7 @@ def standings(
     errors = _errors(kept, metric)
     table, pairs = _tables(errors, baseline, replicates, seed)
     relative = errors.div(errors[baseline], axis=0).clip(*CLIP)
-    table = table.join(_described(kept, relative)).reset_index()
+    table = table.join(_described(kept, relative, baseline)).reset_index()
     table = table.sort_values(["win_rate", "skill"], ascending=False, kind="stable")
     table = table.reset_index(drop=True)
     return Standings(
@@ -244,13 +246,14 @@ def _errors(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def _described(results: pd.DataFrame, relative: pd.DataFrame) -> pd.DataFrame:
+def _described(results: pd.DataFrame, relative: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """What fev's table has no column for."""
     imputed = relative.fillna(1.0)
     flags = pd.to_numeric(results["trained_on"].astype(object)).astype("float64")
     seconds = results["training_seconds"] + results["inference_seconds"]
     models = results.assign(flags=flags, seconds=seconds).groupby("model")
     seen = models["flags"]
+    exact = _exact(results, baseline)
     return pd.DataFrame(
         {
             "relative_error": np.exp(np.log(imputed).mean()),
@@ -262,7 +265,18 @@ def _described(results: pd.DataFrame, relative: pd.DataFrame) -> pd.DataFrame:
             "unknown": len(relative) - seen.count(),
             "parameters": models["parameters"].max(),
         }
+        | ({} if exact.isna().all() else {"crps_exact": exact})
     )
+
+
+def _exact(results: pd.DataFrame, baseline: str) -> pd.Series[float]:
+    """Of every model, relative to the baseline; NaN where it cannot be told."""
+    if f"{ERROR}crps_exact" not in results:
+        return pd.Series(np.nan, index=results["model"].unique())
+    errors = _errors(results, "crps_exact")
+    told = errors[errors[baseline] > 0]
+    ratios = told.div(told[baseline], axis=0).clip(*CLIP)
+    return np.exp(ratios.apply(np.log).mean(skipna=False))
 
 
 def _failures(results: pd.DataFrame, metric: str) -> pd.DataFrame:

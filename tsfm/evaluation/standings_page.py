@@ -50,6 +50,7 @@ def standings_page(found: Standings, results: pd.DataFrame) -> str:
         .render(
             found=found,
             rows=rows,
+            has_exact="crps_exact" in table,
             models=table["model"].tolist(),
             zero=_position(0.0, span),
             width=WIDTH,

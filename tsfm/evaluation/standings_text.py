@@ -29,6 +29,9 @@ def standings_markdown(found: Standings) -> str:
 def readable(found: Standings) -> pd.DataFrame:
     """The leaderboard as people read it: percentages with intervals, words for leakage."""
     table = found.table
+    exact = {}
+    if "crps_exact" in table:
+        exact["exact CRPS"] = [_ratio(value) for value in table["crps_exact"]]
     return pd.DataFrame(
         {
             "rank": np.arange(1, len(table) + 1),
@@ -36,6 +39,7 @@ def readable(found: Standings) -> pd.DataFrame:
             "win rate (95 %)": _percentages(table, "win_rate", ".0%"),
             "skill (95 %)": _percentages(table, "skill", "+.1%"),
             "mean rank": table["mean_rank"].map("{:.1f}".format),
+            **exact,
             "leakage": leakage(table),
             "failures": table["failures"],
             "s per task": table["seconds"].map("{:.3g}".format),
@@ -65,6 +69,10 @@ def size(parameters: Any) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f}"
+
+
+def _ratio(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _percentages(table: pd.DataFrame, column: str, form: str) -> list[str]:

@@ -35,6 +35,7 @@ class Totals:
         self.pit = np.zeros(len(task.quantile_levels) + 1, np.int64)
         self._sums: dict[str, np.ndarray] = {}
         self._gift: dict[str, np.ndarray] = {}
+        self._untold: set[str] = set()
         self._is_degenerate = False
 
     def add(self, table: pa.Table) -> None:
@@ -50,6 +51,7 @@ class Totals:
         for metric in METRIC_NAMES:
             parts = [table[f"{metric}{part}"] for part in (TOP, BOTTOM)]
             if parts[0].null_count:
+                self._untold.add(metric)
                 continue
             both = np.stack([part.to_numpy().reshape(-1, width).sum(axis=0) for part in parts])
             self._sums[metric] = self._sums.get(metric, 0) + both
@@ -68,10 +70,13 @@ class Totals:
             return np.asarray(finish(metric, np.where(bottom > 0, top / bottom, np.nan)))
 
     def errors(self) -> dict[str, float]:
-        """Losses averaged over variates, ``calibration``, and GIFT-Eval's metrics over all bars."""
+        """Losses averaged over variates, ``calibration``, and GIFT-Eval's metrics over all bars.
+
+        Metrics that some windows cannot tell are left out: they would be those of the others.
+        """
         found = {}
         for metric in self._sums:
-            if metric in LOSSES:
+            if metric in LOSSES and metric not in self._untold:
                 values = self.values(metric)
                 known = np.isfinite(values)
                 found[metric] = float(values[known].mean()) if known.any() else float("nan")

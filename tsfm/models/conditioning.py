@@ -22,6 +22,7 @@ from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.base import Batch, Context, Forecast, Forecaster
 from tsfm.models.checkpoint import CONFIG_FILE, own_config, read_config, write_json
 from tsfm.models.conditioning_config import ConditioningConfig
+from tsfm.models.marginals import ScaledMarginals
 
 if TYPE_CHECKING:
     from tsfm.data.panel import Panel
@@ -145,11 +146,15 @@ class Conditioned(nn.Module, Forecaster):
         samples = None
         if found.samples is not None:
             samples = found.samples * wide[:, None] + low[:, None]
+        distribution = found.distribution
+        if distribution is not None:
+            distribution = ScaledMarginals(of=distribution, location=low, scale=wide)
         return replace(
             found,
             quantiles=(found.quantiles * wide[..., None] + low[..., None]).astype(np.float32),
             mean=(found.mean * wide + low).astype(np.float32),
             samples=samples,
+            distribution=distribution,
         )
 
     @property

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tsfm.models.mixture_kernels import Parameters
+from tsfm.models.mixture_marginals import MixtureMarginals
 
 COMPONENTS = ("student_t", "normal_fixed_scale", "negative_binomial", "log_normal")
 NORMAL_SCALE = 1e-3
@@ -156,48 +155,9 @@ class Mixture:
         z = (log_x - self.log_location) / self.log_scale
         return -0.5 * z.square() - self.log_scale.log() - _LOG_SQRT_2PI - log_x
 
-    def cdf(self, value: Float[np.ndarray, "*shape point"]) -> Float[np.ndarray, "*shape point"]:
-        """Probability of at most each value; absolute error below 1e-6."""
-        from tsfm.models import mixture_kernels
-
-        shape = self.df.shape
-        location, scale = self._affine()
-        x = (np.asarray(value, float).reshape(location.size, -1) - location) / scale
-        return mixture_kernels.cdf(self._parameters(), x).reshape(*shape, -1)
-
-    def quantiles(
-        self, levels: Float[np.ndarray, "*shape level"] | Float[np.ndarray, " level"]
-    ) -> Float[np.ndarray, "*shape level"]:
-        """Where the distribution function reaches each level, to 1e-5 in probability.
-
-        ``levels`` increase along their last axis and are the same for all elements, or one row
-        for each.
-        """
-        from tsfm.models import mixture_kernels
-
-        shape = self.df.shape
-        location, scale = self._affine()
-        rows = np.asarray(levels, float)
-        rows = rows.reshape(-1, rows.shape[-1])
-        x = mixture_kernels.quantiles(self._parameters(), rows)
-        return (x * scale + location).reshape(*shape, -1)
-
-    def sample(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "*shape sample"]:
-        """Independent draws of every element, by inversion of the distribution function."""
-        uniform = rng.random((*self.df.shape, n))
-        draws = self.quantiles(np.sort(uniform, axis=-1))
-        ranks = np.argsort(np.argsort(uniform, axis=-1), axis=-1)
-        return np.take_along_axis(draws, ranks, axis=-1)
-
-    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
-        shape = self.df.shape
-        pair = (self.location, self.scale)
-        location, scale = (
-            x.detach().expand(shape).reshape(-1, 1).double().cpu().numpy() for x in pair
-        )
-        return location, scale
-
-    def _parameters(self) -> Parameters:
+    @cached_property
+    def marginals(self) -> MixtureMarginals:
+        """The same distributions on the CPU, without gradients."""
         fields = (
             *self.log_weights.exp(),
             self.df,
@@ -208,5 +168,30 @@ class Mixture:
             self.logits,
             self.log_location,
             self.log_scale,
+            self.location,
+            self.scale,
         )
-        return torch.stack([f.detach().reshape(-1) for f in fields], 1).double().cpu().numpy()
+        shape = self.df.shape
+        columns = [field.detach().expand(shape).double() for field in fields]
+        return MixtureMarginals(table=torch.stack(columns, -1).cpu().numpy())
+
+    def cdf(self, value: Float[np.ndarray, "*shape point"]) -> Float[np.ndarray, "*shape point"]:
+        """Probability of at most each value; absolute error below 1e-6."""
+        return self.marginals.cdf(value)
+
+    def quantiles(
+        self, levels: Float[np.ndarray, "*shape level"] | Float[np.ndarray, " level"]
+    ) -> Float[np.ndarray, "*shape level"]:
+        """Where the distribution function reaches each level, to 1e-5 in probability.
+
+        ``levels`` increase along their last axis and are the same for all elements, or one row
+        for each.
+        """
+        return self.marginals.quantiles(levels)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "*shape sample"]:
+        """Independent draws of every element, by inversion of the distribution function."""
+        uniform = rng.random((*self.df.shape, n))
+        draws = self.quantiles(np.sort(uniform, axis=-1))
+        ranks = np.argsort(np.argsort(uniform, axis=-1), axis=-1)
+        return np.take_along_axis(draws, ranks, axis=-1)

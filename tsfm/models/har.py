@@ -5,7 +5,7 @@ Source: Corsi 2009, *A simple approximate long-memory model of realized volatili
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -63,6 +63,7 @@ class Har(Baseline):
     ) -> Forecast:
         recent = context.last(self.max_history)
         walk = RandomWalk(max_history=self.max_history).forecast(recent, horizon, quantile_levels)
+        walk = replace(walk, distribution=None)
         if recent.length < self.lags[-1] + horizon:
             return walk
         past = np.where(recent.observed, recent.past, np.nan).astype(np.float64)

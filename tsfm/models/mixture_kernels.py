@@ -22,7 +22,7 @@ from numba import njit
 Parameters = Float[np.ndarray, "element 12"]
 
 _NEGLIGIBLE = 1e-7  # a component of less weight is left out
-_NOTABLE = 2e-5  # a component of less weight has no landmarks
+_NOTABLE = 2e-5  # a component of a smaller share has no landmarks
 _TOLERANCE = 1e-5  # of the distribution function at a quantile
 _STEPS = 200  # bracketing and Newton steps before the bracket's middle is taken
 _NORMAL_SCALE = 1e-3
@@ -200,13 +200,13 @@ def _evaluate(x, p, state, panels):  # type: ignore[no-untyped-def]
 def _landmarks(p, state, panels, points):  # type: ignore[no-untyped-def]
     """Where the components put their mass, sorted; returns how many points."""
     n = 0
-    if p[0] > _NOTABLE:
+    if p[0] * state[8] > _NOTABLE:
         n = _spread(points, n, p[5], p[6], 3, 1.6)
-    if p[1] > _NOTABLE:
+    if p[1] * state[8] > _NOTABLE:
         n = _spread(points, n, p[7], _NORMAL_SCALE, 2, 7.0)
-    if p[2] * state[7] > _NOTABLE:
+    if p[2] * state[7] * state[8] > _NOTABLE:
         n = _nb_landmarks(p, state, panels, points, n)
-    if p[3] > _NOTABLE:
+    if p[3] * state[8] > _NOTABLE:
         first = n
         n = _spread(points, n, p[10], p[11], 3, 1.5)
         for i in range(first, n):

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from tsfm.data.cropping import taken
 from tsfm.errors import ConfigError, DataError
 from tsfm.models.base import QUANTILE_LEVELS, Batch, Context, Forecast
+from tsfm.models.mixture_marginals import COLUMNS, MixtureMarginals
 from tsfm.models.modes import evaluating
 from tsfm.models.moirai_covariates import Covariates, warn_of_left_out
 
@@ -44,7 +45,7 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
             for size in np.unique(sizes)
         }  # fmt: skip
     order = np.argsort(np.concatenate([np.flatnonzero(sizes == size) for size in parts]))
-    quantiles, mean, samples, left_out = (
+    quantiles, mean, samples, left_out, table = (
         np.concatenate(part)[order] for part in zip(*parts.values())
     )
     metadata = {"patch_size": sizes.tolist()}
@@ -58,6 +59,7 @@ def forecast(model: Moirai, context: Context, horizon: int, levels: tuple[float,
         mean=mean,
         samples=samples if model.config.num_samples else None,
         metadata=metadata,
+        distribution=MixtureMarginals(table=table),
     )
 
 
@@ -218,8 +220,9 @@ def _forecast_rows(
     horizon: int,
     levels: tuple[float, ...],
     rng: np.random.Generator | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Quantiles, means and samples of some series, all at one patch size; covariates left out."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Quantiles, means and samples of some series, all at one patch size; covariates left out; the
+    mixtures' parameters."""
     config = model.config
     width, n_future = context.past.shape[2], -(-horizon // size)
     n_past = -(-context.length // size)
@@ -230,6 +233,7 @@ def _forecast_rows(
     quantiles = np.full((*shape, len(levels)), np.nan, np.float32)
     mean = np.full(shape, np.nan, np.float32)
     samples = np.full((*shape, n_samples), np.nan, np.float32)
+    table = np.full((*shape, COLUMNS), np.nan, np.float32)
     step = max(1, config.forecast_tokens // (n_rows * (n_past + n_future)))
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
@@ -245,6 +249,7 @@ def _forecast_rows(
             )
             quantiles[place] = mixture.quantiles(np.array(levels))
             mean[place] = mixture.mean.cpu().numpy()
+            table[place] = mixture.marginals.table
             if rng is not None and n_samples:
                 samples[place] = mixture.sample(n_samples, rng)
     cut = slice(horizon)
@@ -253,6 +258,7 @@ def _forecast_rows(
         mean[:, :, cut].swapaxes(1, 2),
         samples[:, :, cut].transpose(0, 3, 2, 1),
         covariates.left_out(kept)[rows],
+        table[:, :, cut].swapaxes(1, 2),
     )
 
 

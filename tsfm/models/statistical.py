@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from tsfm.errors import CheckpointError, ConfigError
 from tsfm.models.base import Context, Forecast, Forecaster
+from tsfm.models.marginals import NormalMarginals
 
 FILE_NAME = "config.json"
 
@@ -303,6 +304,7 @@ def normal_forecast(
         quantiles=quantiles.astype(np.float32),
         quantile_levels=quantile_levels,
         mean=mean.astype(np.float32),
+        distribution=NormalMarginals(mean=mean, deviation=deviation),
     )
 
 
