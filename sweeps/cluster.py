@@ -114,7 +114,7 @@ def expect_shared(storage: str, tracking: str) -> None:
         When one of them is a file.
     """
     for address, meaning, remedy in (
-        (storage, "storage", "give storage=postgresql://user@host/database"),
+        (storage, "storage", "give storage=postgresql://user@host/database or mysql://…"),
         (tracking, "MLFLOW_TRACKING_URI", "set it to a server: MLFLOW_TRACKING_URI=http://…"),
     ):
         scheme = address.partition(":")[0]
