@@ -1,8 +1,7 @@
-"""Layers of TinyTimeMixer where nothing is learnt: one compiled call for both mixers, in as many
-threads as torch has.
+"""Layers of TinyTimeMixer where nothing is learnt: block by block, in as many threads as torch has.
 
-Blocks of rows go through all passes and products while they lie in the second-level cache. The
-products are those of SciPy's BLAS, kept to the calling thread.
+A block of rows goes through all passes and products of both mixers while it lies in the
+second-level cache. The products are those of SciPy's BLAS, kept to the calling thread.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +19,10 @@ from torch import Tensor
 from tsfm.models.ttm_mixing import Weights, is_compiled
 
 if TYPE_CHECKING:
-    from tsfm.models.ttm_layer_kernels import MixerArrays
+    from tsfm.models.ttm_kernels import MixerArrays
 
 _BLOCK_BYTES = 2**18
+_NO_NOISE, _KEEP_ALL = np.empty((0, 0, 0), np.uint8), (np.uint8(0), np.float32(1))
 _NO_GATE = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 
 
@@ -45,26 +45,23 @@ class LayerInference:
         eps: float,
     ) -> Float[Tensor, "row patch dim"]:
         """Mixed along the patches, then along the features."""
-        from tsfm.models.ttm_layer_kernels import mix_layer
-
         x, out = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
-        arrays = self._views(patches, features)
-        values, target, small = x.numpy(), out.numpy(), np.float32(eps)
-        rows = len(values)
-        block = max(1, min(rows, _BLOCK_BYTES // values[0].nbytes))
-        threads = min(torch.get_num_threads(), -(-rows // block))
+        values, target = x.numpy(), out.numpy()
+        along_patches, along_features = self._views(patches, features)
+        b1, b2 = (
+            np.repeat(bias.T, x.shape[-1], axis=1) for bias in (along_patches.b1, along_patches.b2)
+        )
+        mixing = _Mixing(along_patches._replace(b1=b1, b2=b2), along_features, np.float32(eps))
+        least = _BLOCK_BYTES // values[0].nbytes
+        threads = max(1, min(torch.get_num_threads(), len(values) // max(1, least)))
+        share = -(-len(values) // threads)
+        parts = [slice(first, first + share) for first in range(0, len(values), share)]
         with _serial_products():
             if threads == 1:
-                mix_layer(values, *arrays, small, block, target)
-                return out
-            share = -(-rows // threads)
-            starts = range(0, rows, share)
-
-            def part(first: int) -> None:
-                some = slice(first, first + share)
-                mix_layer(values[some], *arrays, small, block, target[some])
-
-            list(_pool(os.getpid(), threads).map(part, starts))
+                mixing(values, target)
+            else:
+                pool = _pool(os.getpid(), threads)
+                list(pool.map(lambda some: mixing(values[some], target[some]), parts))
         return out
 
     def _views(self, *mixers: Weights) -> tuple[MixerArrays, MixerArrays]:
@@ -83,19 +80,46 @@ def can_infer(x: Tensor, weights: Weights, dropout: float) -> bool:
 
 
 def _arrays(w: Weights) -> MixerArrays:
-    from tsfm.models.ttm_layer_kernels import MixerArrays
+    from tsfm.models.ttm_kernels import MixerArrays
 
     gate, gate_bias = _NO_GATE
     if w.gate is not None and w.gate_bias is not None:
         gate, gate_bias = _array(w.gate), _array(w.gate_bias)
     return MixerArrays(
-        _array(w.norm), _array(w.norm_bias), _array(w.w1), _array(w.b1),
-        _array(w.w2), _array(w.b2), gate, gate_bias,
+        _array(w.norm), _array(w.norm_bias), _array(w.w1), _array(w.b1)[None],
+        _array(w.w2), _array(w.b2)[None], gate, gate_bias,
     )  # fmt: skip
 
 
 def _array(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
+
+
+class _Mixing(NamedTuple):
+    """Both mixers, block by block."""
+
+    patches: MixerArrays
+    features: MixerArrays
+    eps: np.float32
+
+    def __call__(self, x: np.ndarray, out: np.ndarray) -> None:
+        from tsfm.models.ttm_feature_kernels import mix_features
+        from tsfm.models.ttm_kernels import room_for
+        from tsfm.models.ttm_patch_kernels import mix_patches
+
+        rows, patches, width = x.shape
+        block = max(1, min(rows, _BLOCK_BYTES // x[0].nbytes))
+        row = room_for((1, patches, width), (1, len(self.patches.w1), width))
+        room = room_for((block, patches, width), (block, patches, len(self.features.w1)))
+        mixed = np.empty((block, patches, width), np.float32)
+        for first in range(0, rows, block):
+            some = x[first : first + block]
+            half = mixed[: len(some)]
+            mix_patches(some, self.patches, self.eps, _NO_NOISE, _NO_NOISE, *_KEEP_ALL, row, half)
+            mix_features(
+                half, self.features, self.eps, _NO_NOISE, *_KEEP_ALL, room,
+                out[first : first + block],
+            )  # fmt: skip
 
 
 @cache

@@ -7,6 +7,8 @@ byte is at least ``threshold``.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -43,6 +45,39 @@ _ROOT_HALF, _DENSITY = np.float32(0.70710678), np.float32(0.39894228)
 
 _scalar = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nnan", "ninf"})
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=True, boundscheck=False)
+
+
+class MixerArrays(NamedTuple):
+    """Weights of a mixer; its gate is empty where it has none."""
+
+    norm: np.ndarray
+    norm_bias: np.ndarray
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+    gate: np.ndarray
+    gate_bias: np.ndarray
+
+
+class MixerPass(NamedTuple):
+    """What a pass leaves for its gradients, of each row; or room for that of the row at hand."""
+
+    u: np.ndarray
+    h: np.ndarray
+    a: np.ndarray
+    y: np.ndarray
+    gates: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+
+
+def room_for(narrow: tuple[int, ...], wide: tuple[int, ...]) -> MixerPass:
+    """For a pass over values ``narrow`` that are ``wide`` between its two maps."""
+    return MixerPass(
+        *(np.empty(shape, np.float32) for shape in (narrow, wide, wide, narrow, narrow)),
+        *(np.empty(narrow[:2], np.float32) for _ in range(2)),
+    )
 
 
 @intrinsic

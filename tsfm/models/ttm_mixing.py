@@ -210,7 +210,8 @@ class FeatureMixing(torch.autograd.Function):
 def _patches_forward(
     x: Tensor, w: Weights, eps: float, keep: _Dropout, *, learns: bool = False
 ) -> tuple[Tensor, tuple[Any, ...]]:
-    from tsfm.models.ttm_patch_kernels import PatchPass, PatchWeights, mix_patches
+    from tsfm.models.ttm_kernels import MixerArrays, room_for
+    from tsfm.models.ttm_patch_kernels import mix_patches
 
     (rows, patches, width), hidden = x.shape, len(w.b1)
     kept_rows = rows if learns else 1
@@ -222,14 +223,11 @@ def _patches_forward(
         if w.gate is None or w.gate_bias is None
         else (_np(w.gate), _np(w.gate_bias))
     )
-    arrays = PatchWeights(
+    arrays = MixerArrays(
         _np(w.norm), _np(w.norm_bias), _np(w.w1), tiles["b1"], _np(w.w2), tiles["b2"], *gates
     )
     wide, narrow = (kept_rows, hidden, width), (kept_rows, patches, width)
-    kept = PatchPass(
-        *(np.empty(shape, np.float32) for shape in (narrow, wide, wide, narrow, narrow)),
-        *(np.empty(narrow[:2], np.float32) for _ in range(2)),
-    )
+    kept = room_for(narrow, wide)
     noise = keep.noise(torch.Size((rows, *wide[1:]))), keep.noise(x.shape)
     out = torch.empty_like(x)
     values, threshold, scale = _np(x), keep.threshold, keep.scale
@@ -260,11 +258,12 @@ class PatchMixing(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from tsfm.models.ttm_patch_kernels import PatchWeights, mix_patches_back
+        from tsfm.models.ttm_kernels import MixerArrays
+        from tsfm.models.ttm_patch_kernels import mix_patches_back
 
         x, *_ = ctx.saved_tensors
         arrays, noise, keep, kept = ctx.kept
-        found, grad_x = PatchWeights(*(np.zeros_like(v) for v in arrays)), torch.empty_like(x)
+        found, grad_x = MixerArrays(*(np.zeros_like(v) for v in arrays)), torch.empty_like(x)
         back: Any = mix_patches_back
         back(
             grad.contiguous().numpy(), _np(x), arrays, *noise, keep.threshold, keep.scale, kept,

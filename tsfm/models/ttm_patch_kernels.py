@@ -1,12 +1,10 @@
 """A mixer along the patches in one compiled call: its products are small, and stay in the cache.
 
-Arrays as in :mod:`tsfm.models.ttm_kernels`; weights multiply from the left. A mixer without a gate
-has an empty one.
+Arrays as in :mod:`tsfm.models.ttm_kernels`; weights multiply from the left, and biases of the maps
+are tiles ``[patch, feature]``.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,31 +21,6 @@ from tsfm.models.ttm_kernels import (
 )
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-
-
-class PatchWeights(NamedTuple):
-    """Of a mixer, as arrays; biases of the maps as tiles ``[patch, feature]``."""
-
-    norm: np.ndarray
-    norm_bias: np.ndarray
-    w1: np.ndarray
-    b1: np.ndarray
-    w2: np.ndarray
-    b2: np.ndarray
-    gate: np.ndarray
-    gate_bias: np.ndarray
-
-
-class PatchPass(NamedTuple):
-    """What a pass leaves for its gradients, of each row; of one row where none are wanted."""
-
-    u: np.ndarray
-    h: np.ndarray
-    a: np.ndarray
-    y: np.ndarray
-    gates: np.ndarray
-    mean: np.ndarray
-    inverse: np.ndarray
 
 
 @_compiled
