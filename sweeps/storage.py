@@ -38,7 +38,6 @@ FOR_EVER = (
     "packet bigger", "no space left", "denied", "does not exist", "doesn't exist",
     "unknown database", "authentication failed",
 )  # fmt: skip
-_FILE = {"connect_args": {"timeout": 60}}
 _ELSEWHERE = "give another storage=, or none for ./sweeps.db"
 _PATIENT = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
@@ -133,6 +132,9 @@ class SweepStorage(RDBStorage):
     def lock(self, name: str, *, seconds: float = SECONDS_FOR_LOCK) -> Iterator[None]:
         """Held by one process at a time, of all that use this storage; freed if it dies.
 
+        However long, it stops nobody who takes trials: beside SQLite its kind (what stands before
+        ``/``) has a file of its own.
+
         What is done in it goes on if the database goes away and comes back, and the lock is then
         another's: what must not happen twice belongs into :meth:`alone`.
 
@@ -147,7 +149,7 @@ class SweepStorage(RDBStorage):
             When it cannot be had.
         """
         if self.uri.startswith("sqlite"):
-            with self._alone_in_file(seconds):
+            with self._alone_in_file(seconds, kind=name.partition("/")[0]):
                 yield
             return
         held = self._acquired(self.engine, name, seconds)
@@ -279,9 +281,9 @@ class SweepStorage(RDBStorage):
             engine.dispose()
 
     @contextmanager
-    def _alone_in_file(self, seconds: float) -> Iterator[None]:
+    def _alone_in_file(self, seconds: float, *, kind: str = "") -> Iterator[None]:
         """Among the processes of this machine, where the storage is a file."""
-        path = f"{_file(self.uri)}.lock"
+        path = f"{_file(self.uri)}{kind and '.'}{kind}.lock"
         try:
             with FileLock(path, timeout=seconds):
                 yield

@@ -95,6 +95,20 @@ def test_a_study_whose_making_was_broken_off_is_made_anew(home, monkeypatch):
     assert later.standing().left == 6
 
 
+def test_who_publishes_stops_nobody_else(home, monkeypatch):
+    study = study_of(plan_of(trials=2), "other")
+    monkeypatch.setattr("sweeps.storage.SECONDS_FOR_LOCK", 0.2)
+    publishing = SweepStorage(study.rdb.uri)
+    with publishing.lock("finish/one", seconds=9):
+        study.take()
+        assert study_of(plan_of(), "third").recover() == []
+        with (
+            pytest.raises(StorageLostError, match=r"another process for 0\.1 s"),
+            study.rdb.lock("finish/two", seconds=0.1),
+        ):
+            pass
+
+
 @pytest.mark.parametrize(
     ("given", "driven"),
     [
