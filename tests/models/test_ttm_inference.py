@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ PATCHES, WIDTH = 6, 20
 def seeded():
     threads = torch.get_num_threads()
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
@@ -100,6 +102,18 @@ def test_products_stay_in_the_calling_thread_for_that_while_only():
         return [one["num_threads"] for one in ttm_inference._blas().info()]
 
     before = threads()
-    with ttm_inference._serial_products():
+    with ttm_inference._SERIAL_PRODUCTS:
         assert set(threads()) == {1}
     assert threads() == before
+
+
+def test_threads_that_overlap_leave_no_limit_behind():
+    blas = ttm_inference._blas()
+    with blas.limit(limits=2):
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(ttm_inference._SERIAL_PRODUCTS)
+        second.enter_context(ttm_inference._SERIAL_PRODUCTS)
+        first.close()
+        assert {one["num_threads"] for one in blas.info()} == {1}
+        second.close()
+        assert {one["num_threads"] for one in blas.info()} == {2}

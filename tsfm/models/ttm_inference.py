@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ class LayerInference:
         threads = max(1, min(torch.get_num_threads(), len(values) // max(1, least)))
         share = -(-len(values) // threads)
         parts = [slice(first, first + share) for first in range(0, len(values), share)]
-        with _serial_products():
+        with _SERIAL_PRODUCTS:
             if threads == 1:
                 mixing(values, target)
             else:
@@ -130,9 +131,29 @@ def _blas() -> Any:
     return ThreadpoolController().select(internal_api="openblas")
 
 
-def _serial_products() -> Any:
-    """Keep products of this process's OpenBLAS to the calling thread for a while."""
-    return _blas().limit(limits=1)
+class _SerialProducts:
+    """Keeps products of this process's OpenBLAS to the calling thread, until the last one of
+    several threads has left: each would otherwise restore what it found, the limit of another."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limits = _blas().limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limits.restore_original_limits()
+
+
+_SERIAL_PRODUCTS = _SerialProducts()
+os.register_at_fork(after_in_child=_SERIAL_PRODUCTS.__init__)  # type: ignore[misc]
 
 
 @cache
