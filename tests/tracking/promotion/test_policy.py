@@ -37,6 +37,7 @@ def test_the_shipped_policy_has_every_rule_with_its_default_limits():
         ("rules: {looks: {at_most: 2.5}}", "is no int"),
         ("rules: {skill: {confidence: 1.0}}", "give 0.5 to 1"),
         ("rules: {skill: {metric: coverage_80}}", "rules.skill.metric='coverage_80' is not known"),
+        ("rules: {tasks: {metric: crps_exact}}", "rules.tasks.metric='crps_exact' is not known"),
         ("rules: {baseline: {baseline: oracle}}", "rules.baseline.baseline='oracle'"),
         ("rules: {calibration: {low: 0.9, high: 0.7}}", "low=0.9, high=0.7"),
         ("rules: {reload: {windows: 0}}", "windows=0"),

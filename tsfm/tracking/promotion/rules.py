@@ -368,6 +368,7 @@ def _expect(rule: str, holds: bool, given: str, allowed: str) -> None:
 
 
 def _expect_loss(rule: str, metric: str) -> None:
-    from tsfm.evaluation.metrics import LOSSES
+    from tsfm.evaluation.metric_names import RANKING_NAMES
+    from tsfm.evaluation.metrics import OF_ATTRACTORS
 
-    one_of(f"rules.{rule}.metric", metric, LOSSES)
+    one_of(f"rules.{rule}.metric", metric, (*RANKING_NAMES, *OF_ATTRACTORS))
