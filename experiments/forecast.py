@@ -67,7 +67,7 @@ def main(config: ForecastConfig) -> None:
     config = replace(config, model=chosen.uri)
     asked = read(config, chosen)
     model = chosen.load()
-    notices = [chosen.notice, *check(model, asked, config)]
+    notices = [chosen.notice, *asked.notices, *check(model, asked, config)]
     with open_experiment("forecast", config, entry_point="forecast", seed=config.seed) as record:
         if isinstance(record, SilentRun):
             return

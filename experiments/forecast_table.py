@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,11 +34,14 @@ class Asked:
         What made the panel of the user's columns; None where they are forecast as they are.
     sha256
         Of the file and of the one of future rows; empty of the sample.
+    notices
+        What had to be set right in its rows.
     """
 
     panel: Panel
     preparation: Preparation | None
     sha256: str
+    notices: tuple[str, ...] = ()
 
     @cached_property
     def origins(self) -> Int[np.ndarray, " item"]:
@@ -60,7 +63,9 @@ class Asked:
 def read(config: ForecastConfig, chosen: ChosenModel) -> Asked:
     """The table as a panel: by the model's own preparation, or its columns as they are."""
     from tsfm.data.table import read_table
+    from tsfm.data.tidying import tidied
     from tsfm.data.user_table import read_long
+    from tsfm.models.frames import grid
 
     own = chosen.preparation()
     preparation = None if config.targets else own
@@ -83,11 +88,27 @@ def read(config: ForecastConfig, chosen: ChosenModel) -> Asked:
         frame = read_table(path)
     else:
         frame = wanted(rows, preparation, chosen)
+    notices: tuple[str, ...] = ()
     try:
-        return Asked(panel=preparation.panel(frame, name), preparation=preparation, sha256=sha256)
+        if preparation.columns:
+            tidy = tidied(frame, preparation.columns, freq=grid(preparation), where=name)
+            frame, notices = tidy.frame, told(tidy.notes)
+        panel = preparation.panel(frame, name)
+        return Asked(panel=panel, preparation=preparation, sha256=sha256, notices=notices)
     except DataError as error:
         remedy = f"{error.remedy or 'correct the table'}; or give targets= to forecast columns as "
         raise DataError(error.what, where=error.where, remedy=f"{remedy}they are") from error
+
+
+def told(notes: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """What was set right, with the series that it was set right in."""
+    from tsfm.data.tidying import listed
+
+    items: dict[str, list[str]] = {}
+    for item, lines in notes.items():
+        for line in lines:
+            items.setdefault(line, []).append(item)
+    return tuple(f"{line} ({listed(names)})" for line, names in items.items())
 
 
 def as_they_are(

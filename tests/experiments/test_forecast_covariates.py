@@ -18,11 +18,12 @@ from support.ttm import make_mixing_model, make_model
 from experiments.forecast_config import ForecastConfig
 from tsfm.data.future_rows import origins
 from tsfm.data.glucose.preparation import GlucosePreparation
-from tsfm.data.preparation import ColumnPreparation
+from tsfm.data.preparation import ColumnPreparation, load_preparation
 from tsfm.data.user_table import column_panel, read_long
 from tsfm.data.windows import WindowStream
 from tsfm.errors import ConfigError
 from tsfm.evaluation.outlook import forecast_panel
+from tsfm.models.frames import forecast_frame
 from tsfm.models.ttm import TinyTimeMixer
 from tsfm.tracking.chosen_model import ChosenModel
 
@@ -147,6 +148,19 @@ def test_a_price_that_determines_sales_improves_their_forecast(forecast, data, m
     pd.testing.assert_frame_equal(
         pd.read_csv(home / "ahead.csv"), pd.read_csv(home / "seeing.csv"), rtol=1e-4
     )
+
+
+def test_a_table_with_missing_rows_is_forecast_as_a_server_does(forecast, data, models, home):
+    table = pd.read_csv(home / "shops.csv")
+    table.drop(index=[250, 251, 280]).to_csv(home / "shops.csv", index=False)
+    told = forecast(f"model={models['seeing']}", data, *QUICK, "horizon=14")
+    assert told.code == 0, told.err
+    assert "3 missing rows count as unobserved (north)" in told.out
+    rows = read_long(home / "shops.csv", columns=["sales"], past=["visits"], known=["price"])
+    model, preparation = TinyTimeMixer.load(models["seeing"]), load_preparation(models["seeing"])
+    served = forecast_frame(model, preparation, rows, 14, (0.1, 0.5, 0.9))
+    made = pd.read_csv(home / "ahead.csv")
+    np.testing.assert_allclose(made["q0.5"], served["q0.5"], rtol=1e-4)
 
 
 def test_other_plans_make_another_forecast_as_far_as_the_horizon(models, table):

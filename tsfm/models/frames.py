@@ -78,7 +78,7 @@ def forecast_frame(
     now = None if as_of is None else _moment(as_of)
     notes: Notes = {}
     if preparation.columns:
-        tidy = tidied(frame, preparation.columns, freq=_grid(preparation))
+        tidy = tidied(frame, preparation.columns, freq=grid(preparation))
         frame, notes = tidy.frame, tidy.notes
         if now is not None and not preparation.known_columns:
             frame, now = _until(frame, now), None
@@ -107,7 +107,7 @@ def forecast_frame(
     return restored
 
 
-def _grid(preparation: Preparation) -> str | None:
+def grid(preparation: Preparation) -> str | None:
     """The step of regular rows; bars follow sessions, which have gaps."""
     return preparation.freq if isinstance(preparation, ColumnPreparation) else None
 
