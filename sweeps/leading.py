@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from optuna.trial import TrialState
 from sweeps.cluster_config import ClusterConfig
 from sweeps.launcher import launcher_of
 from sweeps.recipe import Cache, recipe_of
-from sweeps.study import FAILURE, METRICS, PARENT, RUN_ID, Standing, SweepStudy
+from sweeps.study import FAILURE, METRICS, PARENT, RUN_ID, WORKER, Standing, SweepStudy
 from sweeps.worker import WorkerSpec
 from tsfm.errors import ConfigError, TrackingError
 from tsfm.tracking import store
+from tsfm.tracking.environment import host_name
 from tsfm.tracking.experiment import OUTPUTS
 from tsfm.tracking.reaper import reap
 from tsfm.tracking.runs import MlflowRun, artifact
@@ -141,19 +143,27 @@ class Leader:
         trials = {one.number: one for one in self.study.get_trials(deepcopy=False)}
         for run_id, number in runs.items():
             trial = trials[number]
-            if trial.state == TrialState.RUNNING or self._ends_itself(trial):
-                continue
             why = trial.user_attrs.get(FAILURE, "")
             died = trial.state == TrialState.FAIL and not why
+            if trial.state == TrialState.RUNNING or self._ends_itself(trial, died=died):
+                continue
             state = "KILLED" if died else trial.state.name
             self.parent.settle(
                 run_id, state, why or ("its worker died; tried again" if died else ""),
                 metrics=trial.user_attrs.get(METRICS, {}),
             )  # fmt: skip
 
-    def _ends_itself(self, trial: Any) -> bool:
-        """Whether its worker lives, and is just putting the last into its run."""
-        return not self.study.is_orphan(trial)
+    def _ends_itself(self, trial: Any, *, died: bool) -> bool:
+        """Whether its worker lives, and is just putting the last into its run.
+
+        Of other machines as their hearts tell: one whose trial was taken back is dead, the others
+        have ``grace`` seconds for their last.
+        """
+        study = self.study
+        if trial.user_attrs.get(WORKER, "").startswith(f"{host_name()}/"):
+            return not study.is_orphan(trial)
+        since = abs(datetime.now() - (trial.datetime_complete or datetime.min))
+        return not died and since < timedelta(seconds=study.rdb.grace_period or 60)
 
     def finish(self) -> None:
         """Once, by the first process that sees the study over: publish, report."""

@@ -12,7 +12,7 @@ from support.sweeps import plan_of, runs_under, study_of, worked, worker
 from sweeps.leading import Crew, Leader, parent_run
 from sweeps.recipe import Outcome
 from sweeps.rehearsal import Rehearsal
-from sweeps.study import KEPT, METRICS, RUN_ID
+from sweeps.study import KEPT, METRICS, RUN_ID, WORKER
 from tsfm.errors import ConfigError
 from tsfm.tracking.sweep_record import TrialRun
 
@@ -185,6 +185,26 @@ def test_what_a_killed_worker_left_is_mended(home, client, monkeypatch, cut):
         assert states == [("KILLED", "KILLED"), ("FINISHED", "COMPLETE")]
         assert runs[0].data.params == runs[1].data.params or not runs[0].data.params
     assert study.standing().complete == 1
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_a_lost_machine_left_is_mended(home, client, told):
+    """Its worker died in the midst of a trial, or between the study's end of it and MLflow's."""
+    study = study_of(plan_of(trials=1))
+    with parent_run(study, Crew(), {}) as record:
+        leader = Leader(study, record)
+        taken = study.take()
+        run = leader.parent.begin(taken.trial.number, taken.point, lambda *_: None)
+        study.rdb.set_trial_user_attr(taken.trial._trial_id, WORKER, "elsewhere/1/1.0")
+        if told:
+            study.tell(taken.trial, 0.5)
+            leader.settle()
+            assert client.get_run(run.run_id).info.status == "RUNNING"
+        study.rdb.grace_period = -1
+        leader.progress()
+        left = client.get_run(run.run_id)
+        states = (left.info.status, left.data.tags["sweep.state"])
+        assert states == (("FINISHED", "COMPLETE") if told else ("KILLED", "KILLED"))
 
 
 class Dead(BaseException):
