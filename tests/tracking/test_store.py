@@ -159,6 +159,7 @@ def test_a_write_that_fails_is_refused(monkeypatch):
     [
         ("postgresql://me:pass@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("mysql://me:p/a@ss@host/db?ssl=1", "mysql://me:***@host/db?ssl=1"),
+        ("mysql://me:p?a#ss@host/db?ssl=a@b", "mysql://me:***@host/db?ssl=a@b"),
         ("https://host/path", "https://host/path"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
     ],

@@ -100,7 +100,7 @@ def absolute(uri: str) -> str:
 
 def masked(uri: str) -> str:
     """The address without its password."""
-    return re.sub(r"(://[^/@:]*):[^?#]*@", r"\1:***@", uri)
+    return re.sub(r"(://[^/@:]*):(?:[^?#]*|[^@]*)@", r"\1:***@", uri)
 
 
 def reason(error: BaseException) -> str:
