@@ -77,6 +77,12 @@ def expect_reachable(uri: str) -> None:
         raise TrackingError(
             told, where=f"storage={store.masked(uri)}", remedy=f"make it usable, or {_ELSEWHERE}"
         ) from error
+    if driven(uri).startswith("mysql") and not sqlalchemy.make_url(driven(uri)).database:
+        raise TrackingError(
+            "the address names no database",
+            where=f"storage={store.masked(uri)}",
+            remedy="make an empty one, and give its name: mysql://user@host/database",
+        )
 
 
 class SweepStorage(RDBStorage):

@@ -14,7 +14,7 @@ from sweeps import servers
 from sweeps.opening import load_study
 from sweeps.storage import StorageLostError, SweepStorage, _patiently, expect_reachable
 from sweeps.study import WORKER, SweepStudy
-from tsfm.errors import ConfigError
+from tsfm.errors import ConfigError, TrackingError
 from tsfm.tracking.environment import Process
 
 
@@ -129,3 +129,9 @@ def test_a_missing_driver_is_told_with_what_installs_it(monkeypatch):
     for use in (expect_reachable, SweepStorage):
         with pytest.raises(ConfigError, match=r"MySQLdb\. Pip install 'tsfm-lab\[mysql\]'"):
             use("mysql://me@127.0.0.1:1/x")
+
+
+def test_a_server_without_a_database_is_refused(monkeypatch):
+    monkeypatch.setattr("tsfm.tracking.store.check", lambda _: None)
+    with pytest.raises(TrackingError, match=r"names no database.*me:\*\*\*@db"):
+        expect_reachable("mysql://me:pw@db")
