@@ -74,13 +74,20 @@ class Launcher(ABC, Generic[J]):
             What a worker told, or that workers keep dying. No worker is left then, nor after
             KeyboardInterrupt.
         """
+        from sweeps.storage import StorageLostError
+
         jobs: list[J] = []
+        is_lost = False
         try:
             self._keep_at_work(jobs, spec, workers, progress)
             self.see_out(jobs)
+        except StorageLostError:
+            is_lost = True
+            raise
         finally:
             self.end(jobs)
-            progress()
+            if not is_lost:
+                progress()
 
     @abstractmethod
     def check(self, storage: str, tracking: str) -> None:

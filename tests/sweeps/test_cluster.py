@@ -14,6 +14,7 @@ from sweeps.cluster_config import ClusterConfig
 from sweeps.launcher import Ended, launcher_of
 from sweeps.ray_cluster import RayLauncher
 from sweeps.slurm import SlurmLauncher
+from sweeps.storage import StorageLostError
 from sweeps.study import Standing, SweepStudy
 from sweeps.worker import WorkerSpec
 from tsfm.errors import ConfigError, TrackingError
@@ -115,6 +116,23 @@ def test_ctrl_c_cancels_every_job():
 
     with pytest.raises(KeyboardInterrupt):
         launcher.run(SPEC, 2, interrupted)
+    assert all(job.cancelled for job in launcher.jobs)
+
+
+def test_a_lost_storage_is_not_waited_for_again():
+    looks: list[int] = []
+
+    def lost() -> Standing:
+        looks.append(1)
+        if len(looks) == 1:
+            return Standing(left=2)
+        raise StorageLostError("the storage is gone")
+
+    launcher = ScriptedLauncher(ClusterConfig(), pause=0.0)
+    with pytest.raises(StorageLostError):
+        launcher.run(SPEC, 2, lost)
+    assert len(looks) == 2
+    assert launcher.stopped
     assert all(job.cancelled for job in launcher.jobs)
 
 
