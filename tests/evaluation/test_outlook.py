@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from support.scripted_forecasters import Recording
+from support.scripted_forecasters import Joint, Recording
 
 from tsfm.data.future_rows import origins
 from tsfm.data.panel import Panel
@@ -42,6 +43,23 @@ def test_forecast_begins_after_every_items_last_bar(make_panel):
         )
         expected = panel.series(item).target[:, -24:-18].T
         np.testing.assert_allclose(forecast.mean[item], expected, rtol=1e-6)
+
+
+def test_draws_of_earlier_series_are_not_held(make_panel, monkeypatch):
+    monkeypatch.setattr("tsfm.evaluation.outlook.SERIES_AT_ONCE", 1)
+    drawn, held = [], []
+
+    class Drawing(Joint):
+        def forecast(self, *asked):
+            held.append(sum(ref() is not None for ref in drawn))
+            found = super().forecast(*asked)
+            drawn.extend((weakref.ref(found.samples), weakref.ref(found.distribution)))
+            return found
+
+    forecast = forecast_panel(Drawing(), make_panel(4, [60] * 4), 6)
+    assert held == [0] * 4
+    assert forecast.samples is None
+    assert forecast.distribution is None
 
 
 HORIZON, AHEAD = 6, 10

@@ -59,7 +59,9 @@ def forecast_panel(
             window = panel.window(item, bars - length, length, future=horizon)
             windows.append(preparation.ahead(window, horizon) if preparation else window)
         context = Context.from_windows(windows, horizon=horizon, seed=seed)
-        parts.append(model.predict(context, horizon, levels))
+        parts.append(
+            replace(model.predict(context, horizon, levels), samples=None, distribution=None)
+        )
         if progress is not None:
             progress(first + len(windows), len(panel), windows[-1].item_id)
     return _joined(parts)
@@ -175,6 +177,5 @@ def _joined(parts: Sequence[Forecast]) -> Forecast:
         item_ids=tuple(item for part in parts for item in part.item_ids),
         timestamps=np.concatenate(stamps),
         is_degenerate=any(part.is_degenerate for part in parts),
-        samples=None,
         metadata={},
     )
