@@ -23,7 +23,7 @@ from optuna.storages import RDBStorage
 from sweeps import servers
 from sweeps.locks import LockBusyError, LockLostError, ServerLock
 from sweeps.servers import driven
-from tsfm.errors import TrackingError
+from tsfm.errors import TrackingError, UserError
 from tsfm.tracking import store
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ FOR_EVER = (
     "packet bigger", "no space left", "denied", "does not exist", "doesn't exist",
     "unknown database", "authentication failed",
 )  # fmt: skip
+_BROKEN = "the connection that held the lock broke"
 _ELSEWHERE = "give another storage=, or none for ./sweeps.db"
 _PATIENT = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
@@ -191,20 +192,22 @@ class SweepStorage(RDBStorage):
         self._strict.lock = held
         try:
             found = section()
-        except BaseException:
-            held.release()
-            raise
+        except Exception as error:
+            if isinstance(error, UserError) or held.is_held():
+                raise
+            raise LockLostError(_BROKEN) from error
         finally:
             self._strict.lock = None
-        if not held.release():
-            raise LockLostError("the connection that held the lock broke")
+            was_held = held.release()
+        if not was_held:
+            raise LockLostError(_BROKEN)
         return found
 
     def _expect_held(self, error: BaseException) -> None:
         """Where a call has failed in :meth:`alone`: that it may be repeated as it is."""
         lock: ServerLock | None = getattr(self._strict, "lock", None)
         if lock is not None and not lock.is_held():
-            raise LockLostError("the connection that held the lock broke") from error
+            raise LockLostError(_BROKEN) from error
 
     def tally(self, study_id: int, mark: str) -> tuple[int, int | None]:
         """Trials of a study that count, and one that waits.

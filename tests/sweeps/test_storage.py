@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import pytest
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 from support.sweeps import plan_of, study_of
 
 from sweeps import servers
 from sweeps.opening import load_study
 from sweeps.storage import StorageLostError, SweepStorage, _patiently, expect_reachable
-from sweeps.study import WORKER, SweepStudy
+from sweeps.study import WORKER, SweepOverError, SweepStudy
 from tsfm.errors import ConfigError, TrackingError
 from tsfm.tracking.environment import Process
 
@@ -93,6 +94,40 @@ def test_a_study_whose_making_was_broken_off_is_made_anew(home, monkeypatch):
     later = study_of(plan_of(), "later", warm_start="earlier")
     assert [one.value for one in later.get_trials()] == [1.0, 2.0]
     assert later.standing().left == 6
+
+
+@dataclass
+class BreakingLock:
+    """A server's lock, held or not at each look at it."""
+
+    looks: list[bool]
+
+    def is_held(self) -> bool:
+        return self.looks.pop(0)
+
+    release = is_held
+
+
+@pytest.mark.parametrize("raised", [UpdateFinishedTrialError, KeyError, SweepOverError])
+@pytest.mark.parametrize("looks", [[False, False], [True, True]])
+def test_what_fails_since_the_lock_was_lost_is_begun_again(home, monkeypatch, raised, looks):
+    storage = study_of(plan_of()).rdb
+    storage.uri = "postgresql://me@db/x"
+    locks = [BreakingLock(looks.copy()), BreakingLock([True])]
+    monkeypatch.setattr(storage, "_acquired", lambda *_: locks.pop(0))
+    outcomes = [raised, None]
+
+    def section() -> str:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        return "done"
+
+    if looks[0]:
+        with pytest.raises(raised):
+            storage.alone("one", section)
+    else:
+        assert storage.alone("one", section) == "done"
 
 
 def test_who_publishes_stops_nobody_else(home, monkeypatch):
