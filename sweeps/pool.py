@@ -61,7 +61,7 @@ class Pool(Launcher[LocalWorker]):
         """Processes can always be started here."""
 
     def submit(self, spec: WorkerSpec) -> LocalWorker:
-        return LocalWorker(as_process(spec, os.environ, start_new_session=True))
+        return LocalWorker(as_process(spec, os.environ, own_session=True))
 
     def wait(self, jobs: list[LocalWorker]) -> None:
         until = time.monotonic() + self.pause

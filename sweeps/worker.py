@@ -343,7 +343,7 @@ def _follow_launcher() -> None:
 
 
 def as_process(
-    spec: WorkerSpec, variables: Mapping[str, str], **options: bool
+    spec: WorkerSpec, variables: Mapping[str, str], *, own_session: bool = False
 ) -> subprocess.Popen[str]:
     """A new process at :func:`main`; it works while its standard input is held open.
 
@@ -351,8 +351,8 @@ def as_process(
     ----------
     variables
         Of its environment, besides the specification's own.
-    options
-        Of :class:`subprocess.Popen`.
+    own_session
+        Whether a Ctrl-C at its launcher's terminal passes it by.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeps.worker"],
@@ -361,7 +361,7 @@ def as_process(
         cwd=spec.directory,
         env={**variables, **spec.environment()},
         text=True,
-        **options,
+        start_new_session=own_session,
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(asdict(spec)) + "\n")
