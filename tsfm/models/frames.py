@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from tsfm.data.future_rows import origins as last_targets
 from tsfm.data.preparation import ColumnPreparation
 from tsfm.data.tidying import Notes, listed, merged, shortened, tidied
 from tsfm.errors import ConfigError, DataError
@@ -145,17 +146,14 @@ def _too_late(item_ids: Sequence[str], now: pd.Timestamp) -> DataError:
 def _origins(panel: Panel, now: pd.Timestamp | None, *, trailing: bool) -> Int[np.ndarray, " item"]:
     """Bars of every item that lie in the past: up to ``now``, or to the last observed one."""
     origins = np.asarray(panel.lengths).astype(int)
-    items = range(len(panel))
     if now is not None:
         following = now + pd.Timedelta(1, "ns")
-        origins = np.array([panel.position(item, following) for item in items])
+        origins = np.array([panel.position(item, following) for item in range(len(panel))])
         lost = [panel.item_ids[item] for item in np.flatnonzero(origins == 0)]
         if lost:
             raise _too_late(lost, now)
     elif trailing:
-        for item in items:
-            seen = np.isfinite(panel.series(item).target).any(axis=0)
-            origins[item] = len(seen) - int(seen[::-1].argmax()) if seen.any() else 0
+        origins = last_targets(panel)
     return origins
 
 

@@ -88,6 +88,8 @@ def test_only_bars_that_both_forecast_are_compared():
     assert sums["top_b"].sum() == pytest.approx(2 * theirs[both].sum(), rel=1e-6)
     assert unanswered(rows, "new", "old") == {"task": 6}
     assert unanswered(rows, "old", "new") == {"task": 10}
+    own = rows[rows["model"] == "old"].assign(metric="crps_exact")
+    assert unanswered(pd.concat([own, rows]), "new", "old") == {"task": 6}
 
 
 def test_losses_of_zero_and_without_bounds_stay_finite():

@@ -241,11 +241,16 @@ _TEXT = ("model", "task", "variate", "metric", "cluster")
 
 
 def unanswered(scores: pd.DataFrame, candidate: str, rival: str) -> dict[str, int]:
-    """By task: bars that the rival forecast and the candidate did not."""
+    """By task: bars that the rival forecast and the candidate did not.
+
+    Told by a metric that both have, where there is one.
+    """
     counts: dict[str, int] = {}
     of = scores.astype(dict.fromkeys(("item_id", *_TEXT), str))
-    first = of.groupby("task")["metric"].transform("first")
-    of = of[of["metric"] == first]
+    of = of[of["model"].isin([candidate, rival])]
+    models = of.groupby(["task", "metric"], sort=False)["model"].nunique()
+    chosen = models.groupby("task", sort=False).idxmax()
+    of = of[pd.MultiIndex.from_frame(of[["task", "metric"]]).isin(chosen)]
     ours, theirs = (
         of[of["model"] == name].set_index(_WINDOW)["terms"] for name in (candidate, rival)
     )
