@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import sqlalchemy
 
+from sweeps.servers import SECONDS_IDLE
 from tsfm.errors import TrackingError
 
 _ACQUIRE = {
@@ -57,7 +58,7 @@ class ServerLock:
         self.key = number if self.kind == "postgresql" else f"tsfm-{number}"
 
     def acquire(self, seconds: float) -> None:
-        """Wait for it.
+        """Wait for it; held, it outlasts so long a silence of this connection.
 
         Raises
         ------
@@ -66,6 +67,9 @@ class ServerLock:
         sqlalchemy.exc.SQLAlchemyError
             When the connection breaks, or the server cannot give locks.
         """
+        if self.kind == "mysql":
+            silence = sqlalchemy.text("SET SESSION wait_timeout = :seconds")
+            self.connection.execute(silence, {"seconds": max(SECONDS_IDLE, math.ceil(seconds))})
         until = time.monotonic() + seconds
         while not self._given(min(SECONDS_ASKED, max(until - time.monotonic(), 0.001))):
             if time.monotonic() >= until:

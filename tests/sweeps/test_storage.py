@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy
@@ -12,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 from support.sweeps import plan_of, study_of
 
 from sweeps import servers
+from sweeps.locks import ServerLock
 from sweeps.opening import load_study
 from sweeps.storage import StorageLostError, SweepStorage, _patiently, expect_reachable
 from sweeps.study import WORKER, SweepOverError, SweepStudy
@@ -142,6 +144,33 @@ def test_who_publishes_stops_nobody_else(home, monkeypatch):
             study.rdb.lock("finish/two", seconds=0.1),
         ):
             pass
+
+
+@dataclass
+class Answering:
+    """A connection to MySQL that says 1 to everything."""
+
+    engine: SimpleNamespace
+    told: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+
+    def execution_options(self, **_: str) -> Answering:
+        return self
+
+    def execute(self, text: object, values: dict[str, float]) -> Answering:
+        self.told.append((str(text), values))
+        return self
+
+    def scalar(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(("waited", "kept"), [(120, 600), (3600, 3600)])
+def test_mysql_keeps_a_lock_as_long_as_others_wait_for_it(waited, kept):
+    engine = SimpleNamespace(name="mysql", url=SimpleNamespace(database="x"))
+    connection = Answering(engine)
+    ServerLock(connection, "finish/one").acquire(waited)
+    assert connection.told[0] == ("SET SESSION wait_timeout = :seconds", {"seconds": kept})
+    assert "GET_LOCK" in connection.told[-1][0]
 
 
 @pytest.mark.parametrize(
