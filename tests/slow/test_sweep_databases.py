@@ -183,7 +183,7 @@ def test_two_machines_share_a_study_whose_database_goes_away(home, empty_databas
     places = [home / "one", home / "two"]
     for place in places:
         place.mkdir()
-    trials = 10
+    trials = 20
     machines = [sweep(place, server.with_password, home, trials) for place in places]
     wait_for(
         lambda: any(
