@@ -15,8 +15,8 @@ from math import isfinite, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from tsfm.data.kernel_cache import njit
 from tsfm.data.ode_rhs import LANES
 from tsfm.data.ode_vectors import (
     DENSE,

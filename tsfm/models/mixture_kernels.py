@@ -17,7 +17,8 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 Parameters = Float[np.ndarray, "element 12"]
 

@@ -6,8 +6,8 @@ Arrays as in :mod:`tsfm.models.ttm_kernels`; biases of the maps are tiles ``[1, 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tsfm.data.kernel_cache import njit
 from tsfm.models.ttm_kernels import activate, gate_features, norm, thin
 
 

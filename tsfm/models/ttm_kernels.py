@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from tsfm.data.kernel_cache import njit
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = (
     np.float32(1.442695),

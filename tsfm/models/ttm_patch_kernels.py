@@ -7,8 +7,8 @@ are tiles ``[patch, feature]``.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tsfm.data.kernel_cache import njit
 from tsfm.models.ttm_kernels import (
     activate,
     activate_back,

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 _inline = njit(error_model="numpy", forceinline=True)
 

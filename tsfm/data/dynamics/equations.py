@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import cos, cosh, exp, pi, sin, sinh, tanh
 from typing import Any
 
-from numba import njit
+from tsfm.data.kernel_cache import njit
 
 _inline = njit(error_model="numpy", forceinline=True)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 _compiled = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}

@@ -31,7 +31,7 @@ from tsfm.errors import ConfigError, DataError
 
 _MODULE = """import math
 import numpy as np
-from numba import njit
+from tsfm.data.kernel_cache import njit
 {imports}
 
 equations = njit(error_model="numpy", forceinline=True)({name})

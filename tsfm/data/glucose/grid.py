@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 MINUTE = 60_000_000
 _REACH = 0.55

@@ -17,9 +17,9 @@ from math import tanh
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 from numpy.typing import ArrayLike
 
+from tsfm.data.kernel_cache import njit
 from tsfm.data.ode import Sampler, Solution, Tolerance, compile_rhs, compile_sampler, integrate
 from tsfm.errors import ConfigError, DataError
 

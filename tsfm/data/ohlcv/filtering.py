@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 
 def gaussian_log_density(

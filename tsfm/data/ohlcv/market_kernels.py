@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 MEAN_ABSOLUTE = 0.7978845608  # of a standard normal variable
 SPREAD_ABSOLUTE = 0.6028102750

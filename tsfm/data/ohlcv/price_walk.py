@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 OBSERVED, SPIKE, QUARANTINE = 0, 1, 2
 NO_SPLIT, BY_TABLE, BY_RULE, UNLISTED, ABSENT = 0, 1, 2, 3, 4

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
+from tsfm.data.kernel_cache import njit
 from tsfm.data.ohlcv.observed import Observed
 from tsfm.errors import DataError
 

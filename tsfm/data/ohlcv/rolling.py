@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
+
+from tsfm.data.kernel_cache import njit
 
 
 def rolling_mean(
