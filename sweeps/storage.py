@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import re
 import threading
 import time
 import warnings
@@ -330,7 +331,7 @@ for _name in _PATIENT:
 
 def _is_for_ever(error: BaseException) -> bool:
     told = store.reason(error.__cause__ or error).lower()
-    return any(word in told for word in FOR_EVER)
+    return any(re.search(rf"\b{word}\b", told) for word in FOR_EVER)
 
 
 def _lost(error: BaseException, uri: str) -> StorageLostError:

@@ -200,7 +200,7 @@ def test_two_machines_share_a_study_whose_database_goes_away(home, empty_databas
     server.stop()
     server.start()
     told = [machine.communicate(timeout=200) for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], told
+    assert [machine.returncode for machine in machines] == [0, 0], "\n".join(map("".join, told))
     assert "Traceback" not in "".join(err for _, err in told)
     assert study.standing().is_over
     assert ended() == trials

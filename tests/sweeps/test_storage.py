@@ -24,9 +24,11 @@ from tsfm.tracking.environment import Process
 def failed(told: Exception) -> StorageInternalError:
     """As Optuna raises what a driver has told of a statement."""
     error = StorageInternalError("An exception is raised during the commit.")
-    error.__cause__ = sqlalchemy.exc.OperationalError(
-        "INSERT INTO trial_user_attributes", {"value_json": "the disk is full"}, told
-    )
+    error.__cause__ = told
+    if not isinstance(told, sqlalchemy.exc.SQLAlchemyError):
+        error.__cause__ = sqlalchemy.exc.OperationalError(
+            "INSERT INTO trial_user_attributes", {"value_json": "the disk is full"}, told
+        )
     return error
 
 
@@ -37,6 +39,13 @@ def failed(told: Exception) -> StorageInternalError:
         (Exception("server closed the connection unexpectedly\n\tThis probably means"), 3),
         (Exception(1406, "Data too long for column 'value_json' at row 1"), 1),
         (Exception("database or disk is full"), 1),
+        (
+            sqlalchemy.exc.PendingRollbackError(
+                "Can't reconnect until invalid transaction is rolled back.  Please rollback() "
+                "fully before proceeding"
+            ),
+            3,
+        ),
     ],
 )
 def test_what_can_pass_is_waited_for_and_nothing_else(home, monkeypatch, told, calls):
