@@ -206,7 +206,7 @@ class Leader:
         """The best trial's model, judged on the test tasks that no trial has seen."""
         plan = self.study.plan
         recipe, run_id = recipe_of(plan.experiment), trial.user_attrs[RUN_ID]
-        if "kept" not in trial.user_attrs:
+        if "kept" not in trial.user_attrs or self._is_registered(run_id):
             return None
         values = {**plan.space.fixed, **trial.params}
         config = plan.subject.config({**values, "register_as": plan.register_as})
@@ -217,6 +217,10 @@ class Leader:
         published = recipe.publish(config, record, model, cache, tags)
         record.flush()
         return published
+
+    def _is_registered(self, run_id: str) -> bool:
+        """Whether whoever published it died before noting that; a version comes last."""
+        return bool(self.parent.client.search_model_versions(f"run_id = '{run_id}'"))
 
     def _tell(self, trial: Any, standing: Standing) -> None:
         if trial.system_attrs.get("sweep:free") in ("infeasible", "earlier"):

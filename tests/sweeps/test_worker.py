@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from support.sweeps import plan_of, runs_under, study_of, worked, worker
 
-from sweeps.leading import Crew, Leader, parent_run
+from sweeps.leading import PUBLISHED, Crew, Leader, parent_run
 from sweeps.recipe import Outcome
 from sweeps.rehearsal import Rehearsal
 from sweeps.study import KEPT, METRICS, RUN_ID, WORKER
@@ -205,6 +205,21 @@ def test_what_a_lost_machine_left_is_mended(home, client, told):
         left = client.get_run(run.run_id)
         states = (left.info.status, left.data.tags["sweep.state"])
         assert states == (("FINISHED", "COMPLETE") if told else ("KILLED", "KILLED"))
+
+
+def test_a_model_that_was_registered_before_a_kill_is_not_registered_again(
+    home, client, monkeypatch
+):
+    use(monkeypatch, Modelling())
+    study = study_of(plan_of(trials=2))
+    worked(study)
+    (best,) = study.best()
+    with parent_run(study, Crew(), {}) as record:
+        client.create_registered_model("m")
+        client.create_model_version("m", "file:///x", run_id=best.user_attrs[RUN_ID])
+        Leader(study, record).finish()
+    assert study.user_attrs[PUBLISHED] == [best.number]
+    assert len(client.search_model_versions("name = 'm'")) == 1
 
 
 class Dead(BaseException):
