@@ -15,14 +15,17 @@ def bridged(values: Float[np.ndarray, "*batch time"]) -> Float[np.ndarray, "*bat
     known = np.isfinite(values)
     if known.all():
         return values
-    length = values.shape[-1]
-    bars = np.arange(length)
-    before = np.maximum.accumulate(np.where(known, bars, -1), axis=-1)
-    after = np.minimum.accumulate(np.where(known, bars, length)[..., ::-1], axis=-1)[..., ::-1]
+    length, gaps = values.shape[-1], ~known
+    bars = np.arange(length, dtype=np.int32)
+    seen = np.where(known, bars, np.int32(-1))
+    coming = np.where(known, bars, np.int32(length))
+    before = np.maximum.accumulate(seen, axis=-1)[gaps]
+    after = np.minimum.accumulate(coming[..., ::-1], axis=-1)[..., ::-1][gaps]
     first = np.where(before < 0, np.minimum(after, length - 1), before)
     last = np.where(after == length, np.maximum(before, 0), after)
-    low = np.take_along_axis(values, first, axis=-1)
-    high = np.take_along_axis(values, last, axis=-1)
-    weight = (bars - first) / np.maximum(last - first, 1)
-    line = low + (high - low) * np.clip(weight, 0, 1)
-    return np.where(known, values, line).astype(values.dtype)
+    *place, at = np.nonzero(gaps)
+    low, high = values[*place, first], values[*place, last]
+    weight = (at - first) / np.maximum(last - first, 1)
+    closed = values.copy()
+    closed[gaps] = low + (high - low) * np.clip(weight, 0, 1)
+    return closed
