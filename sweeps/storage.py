@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -229,12 +229,8 @@ class SweepStorage(RDBStorage):
             "ON t.trial_id = a.trial_id WHERE t.study_id = :study AND a.key = :mark), "
             "(SELECT MIN(trial_id) FROM trials WHERE study_id = :study AND state = 'WAITING')"
         )
-        try:
-            with self.engine.connect() as connection:
-                row = connection.execute(counted, {"study": study_id, "mark": mark}).one()
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            raise StorageInternalError(str(error)) from error
-        return int(row[0]), None if row[1] is None else int(row[1])
+        ((count, waiting),) = self._rows(counted, study=study_id, mark=mark)
+        return int(count), None if waiting is None else int(waiting)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """Also those that were taken without a sign of life: their taker was cut off, or died.
@@ -247,12 +243,15 @@ class SweepStorage(RDBStorage):
             "WHERE t.study_id = :study AND t.state = 'RUNNING' AND h.trial_id IS NULL"
         )
         silent = super()._get_stale_trial_ids(study_id)
+        return [*silent, *(trial for (trial,) in self._rows(lifeless, study=study_id))]
+
+    def _rows(self, question: sqlalchemy.TextClause, **values: Any) -> Sequence[sqlalchemy.Row]:
+        """The answer; what fails is told as Optuna's own questions tell it."""
         try:
             with self.engine.connect() as connection:
-                found = connection.execute(lifeless, {"study": study_id}).scalars().all()
+                return connection.execute(question, values).all()
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise StorageInternalError(str(error)) from error
-        return [*silent, *found]
 
     def _acquired(self, engine: sqlalchemy.Engine, name: str, seconds: float) -> ServerLock:
         began = time.monotonic()

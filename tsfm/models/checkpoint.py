@@ -38,15 +38,20 @@ def staged(directory: Path, *names: str) -> Iterator[tuple[Path, ...]]:
         for name, path in zip(names, paths, strict=True):
             os.replace(path, directory / name)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
+        raise unwritten(directory, error) from error
     finally:
         for path in paths:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def unwritten(directory: Path, error: Exception) -> CheckpointError:
+    """That a model could not be put there."""
+    return CheckpointError(
+        f"the model cannot be written: {error}",
+        where=str(directory),
+        remedy="free disk space, or choose a directory that can be written to",
+    )
 
 
 def write_model(

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from tsfm.errors import CheckpointError
-from tsfm.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from tsfm.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE, unwritten
 
 OWN_KEY = "tsfm"
 """Of ``config.json``: how we use the model."""
@@ -36,11 +36,7 @@ def write_pretrained(network: Any, told: Mapping[str, Any], directory: Path) -> 
         for path in sorted(staged.iterdir(), key=lambda path: path.name == CONFIG_FILE):
             os.replace(path, directory / path.name)
     except OSError as error:
-        raise CheckpointError(
-            f"the model cannot be written: {error}",
-            where=str(directory),
-            remedy="free disk space, or choose a directory that can be written to",
-        ) from error
+        raise unwritten(directory, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return directory
